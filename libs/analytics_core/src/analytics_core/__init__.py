@@ -1,0 +1,1 @@
+"""What the analytics services must agree on."""

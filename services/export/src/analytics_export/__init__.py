@@ -1,0 +1,1 @@
+"""Rollups to files in object storage."""

@@ -1,0 +1,1 @@
+"""Stream to events and batches, exactly once."""

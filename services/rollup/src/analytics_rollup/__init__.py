@@ -1,0 +1,1 @@
+"""Committed batches to hourly and daily rollups, folded once."""
