@@ -72,3 +72,15 @@ AS $$
         GROUP BY bin
     ) AS summed
 $$;
+
+-- Everything that the broker accepted before this time is in the rollups. Null while nobody can know: before ingest has
+-- ever owned every partition. A batch that waits to be folded holds it back, and so does a partition whose owner is gone.
+CREATE FUNCTION analytics.watermark() RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN count(*) = count(accepted_through) THEN least(
+        min(accepted_through),
+        (SELECT min(first_chunk_at) FROM analytics.ingestion_batches WHERE folded_at IS NULL)
+    ) END
+    FROM analytics.stream_offsets
+$$;

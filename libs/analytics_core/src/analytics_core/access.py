@@ -1,0 +1,122 @@
+"""Who may do what, in which organisation. Pure: identity comes from `http.identity`, records go to `audit`.
+
+An `OrgScope` is the permission to read one organisation's data. Only this module can build one, and every query
+function takes one, so that a query without a decision cannot be written.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+_BUILD_KEY = object()
+
+
+class Role(StrEnum):
+    """The roles that mean more than one action."""
+
+    ADMIN = "admin"
+    ORG_ADMIN = "org:admin"
+
+
+class Action(StrEnum):
+    """What can be asked for; the value is the role that allows it inside the principal's organisations."""
+
+    EVENTS_WRITE = "analytics:events:write"
+    USAGE_READ = "analytics:usage:read"
+    RELIABILITY_READ = "analytics:reliability:read"
+    FRESHNESS_READ = "analytics:freshness:read"
+    EXPORTS_CREATE = "analytics:exports:create"
+    EXPORTS_READ = "analytics:exports:read"
+    EXPORTS_DOWNLOAD = "analytics:exports:download"
+
+
+# Freshness has no role of its own: whoever may see numbers may see how fresh they are.
+_ROLES_FOR: dict[Action, frozenset[str]] = {action: frozenset({action.value}) for action in Action} | {
+    Action.FRESHNESS_READ: frozenset({Action.USAGE_READ.value, Action.RELIABILITY_READ.value})
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: a subject, its roles and the organisations that it belongs to."""
+
+    subject: str
+    roles: frozenset[str] = field(default_factory=frozenset)
+    orgs: frozenset[UUID] = field(default_factory=frozenset)
+
+
+DEVELOPMENT_PRINCIPAL = Principal("development", frozenset({Role.ADMIN.value}))
+"""Stands in for everybody when `ENABLE_RBAC=false`."""
+
+
+class OrgScope:
+    """The permission to touch one organisation's data. Equal to another scope of the same organisation."""
+
+    __slots__ = ("org_id",)
+
+    def __init__(self, org_id: UUID, *, build_key: object) -> None:
+        if build_key is not _BUILD_KEY:
+            raise TypeError("an OrgScope comes from access.decide(), nobody else builds one")
+        self.org_id = org_id
+
+    def __repr__(self) -> str:
+        return f"OrgScope({self.org_id})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OrgScope) and other.org_id == self.org_id
+
+    def __hash__(self) -> int:
+        return hash(self.org_id)
+
+
+class Denial(StrEnum):
+    """Why a request was refused."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    FOREIGN_ORG = "foreign-org"
+    MISSING_ROLE = "missing-role"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of one access decision: a scope, or the reason for its absence."""
+
+    principal: Principal
+    action: Action
+    org_id: UUID
+    scope: OrgScope | None
+    reason: str
+
+    @property
+    def allowed(self) -> bool:
+        return self.scope is not None
+
+
+ANONYMOUS = Principal("anonymous")
+
+
+def decide(principal: Principal | None, action: Action, org_id: UUID) -> Decision:
+    """Decide whether a principal may do something in an organisation; None is a caller without an identity.
+
+    `admin` may everything everywhere, `org:admin` everything in its organisations, any other role what it says, in its
+    organisations. A foreign organisation is refused before roles are looked at, so that the answer tells nothing.
+    """
+    if principal is None:
+        return Decision(ANONYMOUS, action, org_id, None, Denial.UNAUTHENTICATED)
+    if Role.ADMIN in principal.roles:
+        return Decision(principal, action, org_id, _scope(org_id), f"role {Role.ADMIN}")
+    if org_id not in principal.orgs:
+        return Decision(principal, action, org_id, None, Denial.FOREIGN_ORG)
+    matching = principal.roles & (_ROLES_FOR[action] | {Role.ORG_ADMIN.value})
+    if not matching:
+        return Decision(principal, action, org_id, None, Denial.MISSING_ROLE)
+    return Decision(principal, action, org_id, _scope(org_id), f"role {min(matching)}")
+
+
+def scope_for_accepted_job(org_id: UUID) -> OrgScope:
+    """The scope of work that was allowed when it was asked for, such as an export job taken up by a worker later."""
+    return _scope(org_id)
+
+
+def _scope(org_id: UUID) -> OrgScope:
+    return OrgScope(org_id, build_key=_BUILD_KEY)

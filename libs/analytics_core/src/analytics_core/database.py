@@ -1,0 +1,139 @@
+"""The only module that opens and commits transactions.
+
+`ReadDatabase` can only read: its sessions are PostgreSQL read-only transactions. `WriteDatabase` adds write sessions,
+one transaction each, committed when the block ends and rolled back when it raises.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+
+import asyncpg
+
+# A pool must hand out a connection quickly or say no: callers behind it hold requests and memory.
+ACQUIRE_TIMEOUT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+"""What a query raises while the server is away: worth trying again, no fault of the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSession:
+    """One read-only transaction; every statement sees the same snapshot only if `repeatable` was asked for."""
+
+    connection: Any
+
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        """All rows."""
+        return list(await self.connection.fetch(query, *args))
+
+    async def fetch_row(self, query: str, *args: object) -> Any | None:
+        """The first row, or None."""
+        return await self.connection.fetchrow(query, *args)
+
+    async def fetch_value(self, query: str, *args: object) -> Any:
+        """The first column of the first row, or None."""
+        return await self.connection.fetchval(query, *args)
+
+    def stream(self, query: str, *args: object, prefetch: int = 1000) -> AsyncIterator[Any]:
+        """Rows one by one from a server-side cursor, `prefetch` at a time in memory."""
+        cursor: AsyncIterator[Any] = self.connection.cursor(query, *args, prefetch=prefetch)
+        return cursor
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSession(ReadSession):
+    """One read-write transaction."""
+
+    async def execute(self, query: str, *args: object) -> int:
+        """Run a statement; the number of rows that it inserted, changed or deleted (0 for anything else)."""
+        tag: str = await self.connection.execute(query, *args)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def copy_records(self, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
+        """Binary `COPY` into a table that the search path finds (a temporary one, or one in `analytics`)."""
+        await self.connection.copy_records_to_table(table, columns=columns, records=records)
+
+
+class ReadDatabase:
+    """A pool whose sessions can only read. Opens connections when they are first needed, never on construction."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        application_name: str,
+        pool_size: int,
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> AsyncIterator[Self]:
+        """A pool for the length of the block. An unreachable server raises at the first session, not here."""
+        pool = asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=pool_size,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            # Connections carry prepared statements and temporary tables that are worth keeping.
+            max_inactive_connection_lifetime=0,
+            server_settings=cls._server_settings(application_name, statement_timeout),
+        )
+        async with pool:
+            yield cls(pool)
+
+    @staticmethod
+    def _server_settings(application_name: str, statement_timeout: timedelta) -> dict[str, str]:
+        return {
+            "application_name": application_name,
+            "search_path": "analytics, public",
+            "timezone": "UTC",
+            "statement_timeout": str(statement_timeout // timedelta(milliseconds=1)),
+            "idle_in_transaction_session_timeout": "60000",
+        }
+
+    @asynccontextmanager
+    async def read(self, *, repeatable: bool = False) -> AsyncIterator[ReadSession]:
+        """A read-only transaction; `repeatable` gives all its statements one snapshot."""
+        isolation = "repeatable_read" if repeatable else "read_committed"
+        async with (
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+            connection.transaction(isolation=isolation, readonly=True),
+        ):
+            yield ReadSession(connection)
+
+    async def ping(self) -> None:
+        """Return when the server answers; raises one of `UNREACHABLE` when it does not."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+            await connection.fetchval("SELECT 1")
+
+
+class WriteDatabase(ReadDatabase):
+    """A pool whose sessions may also write what the service's role is granted."""
+
+    @asynccontextmanager
+    async def write(self, *, synchronous_commit: bool = True) -> AsyncIterator[WriteSession]:
+        """A read-write transaction in READ COMMITTED, committed at the end of the block.
+
+        `synchronous_commit=False` lets a server crash undo the last moments of commits, whole and in order: only for
+        transactions whose input position rolls back with them.
+        """
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
+            if not synchronous_commit:
+                await connection.execute("SET LOCAL synchronous_commit = off")
+            yield WriteSession(connection)

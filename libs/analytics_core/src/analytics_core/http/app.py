@@ -1,0 +1,85 @@
+"""Builds the HTTP application of a service: routes, guard, errors, OpenAPI, status."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.config.compression import CompressionConfig
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
+
+from analytics_core.http.edge import Edge
+from analytics_core.http.guards import (
+    AccessGuard,
+    AuditBarrier,
+    check_routes_are_guarded,
+    provide_decision,
+    provide_scope,
+)
+from analytics_core.http.problems import EXCEPTION_HANDLERS
+from analytics_core.http.status import STATUS_ROUTES
+from analytics_core.lifecycle import Dependencies
+
+API_PREFIX = "/analytics/v1"
+API_VERSION = "1.0.0"
+OPENAPI_PATH = "/openapi"
+# Large enough for an export request; ingest, which takes batches of events, gives its own limit.
+BODY_BYTES_MAX = 1_000_000
+
+
+def build_app(
+    *,
+    title: str,
+    description: str,
+    routes: Sequence[Any],
+    guard: AccessGuard | None,
+    dependencies: Dependencies,
+    resources: Mapping[str, object],
+    body_bytes_max: int = BODY_BYTES_MAX,
+) -> Litestar:
+    """The Litestar application; serve it wrapped by `with_edge`.
+
+    `resources` are handed to routes by parameter name (`NamedDependency[…]`). A service without a guard has only public
+    routes.
+    """
+    app = Litestar(
+        route_handlers=[*routes, *STATUS_ROUTES],
+        guards=[guard] if guard is not None else [],
+        middleware=[AuditBarrier],
+        dependencies={
+            "dependencies": _instance(dependencies),
+            "decision": Provide(provide_decision, sync_to_thread=False),
+            "org_scope": Provide(provide_scope, sync_to_thread=False),
+            **{name: _instance(value) for name, value in resources.items()},
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=OpenAPIConfig(
+            title=title,
+            version=API_VERSION,
+            description=description,
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            openapi_router=Router(path=OPENAPI_PATH, route_handlers=[], opt={"public": True}),
+            components=Components(
+                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+            ),
+            use_handler_docstrings=True,
+        ),
+        compression_config=CompressionConfig(backend="gzip", minimum_size=1024, gzip_compress_level=5),
+        request_max_body_size=body_bytes_max,
+        logging_config=None,
+        debug=False,
+    )
+    check_routes_are_guarded(handler for route in app.routes for handler in getattr(route, "route_handlers", []))
+    return app
+
+
+def with_edge(app: Litestar) -> ASGIApp:
+    """The application behind request ids, metrics, traces and request logs."""
+    return Edge(app)
+
+
+def _instance(value: object) -> Provide:
+    return Provide(lambda: value, use_cache=True, sync_to_thread=False)

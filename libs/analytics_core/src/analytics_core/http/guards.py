@@ -1,0 +1,114 @@
+"""The guard in front of every route: decide, have the decision recorded, hand out the scope.
+
+A route says `opt={"action": Action.…}` or `opt={"public": True}`; one that says neither is refused at start.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.exceptions import ImproperlyConfiguredException
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from analytics_core.access import Decision, Denial, OrgScope, decide
+from analytics_core.audit import AuditEntry, AuditLog
+from analytics_core.clock import Clock
+from analytics_core.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from analytics_core.http.identity import Authenticator
+
+log = structlog.get_logger()
+
+
+class AccessGuard:
+    """Litestar guard over authentication, decision and audit. One instance serves a whole application."""
+
+    def __init__(self, authenticator: Authenticator, audit: AuditLog, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._audit = audit
+        self._clock = clock
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        """Raise unless the request is allowed; afterwards `provide_scope` gives its `OrgScope`."""
+        # Litestar answers OPTIONS itself, with nothing but the allowed methods.
+        if handler.opt.get("public") or connection.scope.get("method") == "OPTIONS":
+            return
+        # Paths say {orgId:uuid}: anything else never reached this route.
+        org_id: UUID = connection.path_params["orgId"]
+        rejected: Unauthenticated | None = None
+        try:
+            principal = await self._authenticator.principal(connection)
+        except Unauthenticated as error:
+            principal, rejected = None, error
+        decision = decide(principal, handler.opt["action"], org_id)
+        self._start_record(connection, decision)
+        if decision.scope is None:
+            raise rejected or _refusal(decision)
+        connection.scope["analytics_access"] = decision  # type: ignore[typeddict-unknown-key]
+
+    def _start_record(self, connection: ASGIConnection[Any, Any, Any, Any], decision: Decision) -> None:
+        """The record is written while the query runs; `AuditBarrier` holds the answer back until it is committed."""
+        entry = AuditEntry(
+            decided_at=self._clock(),
+            decision=decision,
+            request_id=str(connection.scope.get("analytics_request_id", "")),
+            method=str(connection.scope.get("method", "")),
+            path=connection.scope["path"],
+        )
+        connection.scope["analytics_audit"] = asyncio.ensure_future(self._audit.record(entry))  # type: ignore[typeddict-unknown-key]
+
+
+def _refusal(decision: Decision) -> Exception:
+    match decision.reason:
+        case Denial.UNAUTHENTICATED:
+            return Unauthenticated("send `Authorization: Bearer <token>`")
+        case Denial.FOREIGN_ORG:
+            return NotFound(f"there is no organisation {decision.org_id} that you belong to")
+        case _:
+            return Forbidden(f"this needs the role {decision.action.value}")
+
+
+class AuditBarrier:
+    """ASGI middleware: no answer leaves before the decision behind it is in the audit log; 503 if it cannot be."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_after_record(message: Message) -> None:
+            record: asyncio.Future[None] | None = scope.pop("analytics_audit", None)  # type: ignore[typeddict-item]
+            if record is not None and message["type"] == "http.response.start":
+                try:
+                    await record
+                except Exception:  # noqa: BLE001 — whatever kept the record out keeps the answer in
+                    raise Unavailable("the audit log cannot be written", retry_after_seconds=2) from None
+            await send(message)
+
+        await self._app(scope, receive, send_after_record)
+
+
+def provide_decision(request: Request[Any, Any, Any]) -> Decision:
+    """Dependency: the decision that let this request in."""
+    decision: Decision = request.scope["analytics_access"]  # type: ignore[typeddict-item]
+    return decision
+
+
+def provide_scope(request: Request[Any, Any, Any]) -> OrgScope:
+    """Dependency: the organisation that this request may touch."""
+    scope = provide_decision(request).scope
+    if scope is None:
+        raise Forbidden("not allowed")
+    return scope
+
+
+def check_routes_are_guarded(handlers: Iterable[BaseRouteHandler]) -> None:
+    """Raise at start when a route neither names its action nor says that it is public."""
+    for handler in handlers:
+        if not isinstance(handler, HTTPRouteHandler) or handler.http_methods == {"OPTIONS"}:
+            continue
+        if not {"action", "public"} & set(handler.opt):
+            raise ImproperlyConfiguredException(f"{handler.paths}: the route has neither an action nor `public`")

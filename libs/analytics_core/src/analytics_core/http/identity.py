@@ -1,0 +1,149 @@
+"""Who is calling: a bearer token, or actor headers set by the gateway.
+
+Signed actor headers (`ACTOR_SIGNATURE_SECRET`): `X-Actor-Signature: t=<unix seconds>,v1=<hex>` where `v1` is
+HMAC-SHA256 over the lines `v1`, t, method, path with query, subject, roles, orgs, joined with newlines, with the header
+values exactly as sent. A signature holds for `SIGNATURE_MAX_AGE_SECONDS`.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import jwt
+from litestar.connection import ASGIConnection
+
+from analytics_core.access import DEVELOPMENT_PRINCIPAL, Principal
+from analytics_core.clock import Clock
+from analytics_core.errors import Unauthenticated
+from analytics_core.settings import AccessSettings
+
+SIGNATURE_MAX_AGE_SECONDS = 60
+CLOCK_LEEWAY = timedelta(seconds=30)
+# One header may not carry more than a person could check by eye.
+HEADER_BYTES_MAX = 8_192
+
+_SIGNATURE = re.compile(r"^t=(?P<time>\d{1,12}),v1=(?P<digest>[0-9a-f]{64})$")
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Authenticator:
+    """Turns a request into a `Principal`; the settings say which proofs it accepts."""
+
+    def __init__(self, settings: AccessSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._jwks = jwt.PyJWKClient(settings.auth_jwks_url) if settings.auth_jwks_url else None
+
+    async def principal(self, connection: Connection) -> Principal | None:
+        """The caller, or None when the request carries no identity. Raises `Unauthenticated` when a proof is wrong."""
+        if not self._settings.enable_rbac:
+            return DEVELOPMENT_PRINCIPAL
+        authorization = connection.headers.get("authorization")
+        if authorization is not None:
+            return await self._from_token(authorization)
+        if connection.headers.get("x-actor-subject") is not None:
+            return self._from_headers(connection)
+        return None
+
+    async def _from_token(self, authorization: str) -> Principal:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("Authorization: expected `Bearer <token>`")
+        try:
+            key, algorithms = await self._key(token)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=algorithms,
+                issuer=self._settings.auth_jwt_issuer,
+                audience=self._settings.auth_jwt_audience,
+                leeway=CLOCK_LEEWAY,
+                options={
+                    "require": ["exp", "sub"],
+                    "verify_aud": self._settings.auth_jwt_audience is not None,
+                },
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(f"the bearer token does not hold: {error}") from None
+        return _principal(claims["sub"], claims.get("roles", []), claims.get("orgs", []))
+
+    async def _key(self, token: str) -> tuple[Any, list[str]]:
+        if self._jwks is not None:
+            # PyJWKClient fetches with blocking I/O when its cache has no such key.
+            found = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
+            return found.key, ["RS256", "ES256", "PS256", "EdDSA"]
+        if self._settings.auth_jwt_public_key is not None:
+            return self._settings.auth_jwt_public_key, ["RS256", "ES256", "PS256"]
+        if self._settings.auth_jwt_secret is not None:
+            return self._settings.auth_jwt_secret.get_secret_value(), ["HS256"]
+        raise Unauthenticated("bearer tokens are not accepted here")
+
+    def _from_headers(self, connection: Connection) -> Principal:
+        headers = {name: _single(connection, f"x-actor-{name}") for name in ("subject", "roles", "orgs", "signature")}
+        if not self._settings.trust_actor_headers:
+            self._check_signature(connection, headers)
+        return _principal(headers["subject"], _listed(headers["roles"]), _listed(headers["orgs"]))
+
+    def _check_signature(self, connection: Connection, headers: Mapping[str, str]) -> None:
+        secret = self._settings.actor_signature_secret
+        if secret is None:
+            raise Unauthenticated("actor headers are not accepted here")
+        match = _SIGNATURE.match(headers["signature"])
+        if match is None:
+            raise Unauthenticated("X-Actor-Signature: expected `t=<unix seconds>,v1=<hex digest>`")
+        age_seconds = self._clock().timestamp() - int(match["time"])
+        if abs(age_seconds) > SIGNATURE_MAX_AGE_SECONDS:
+            raise Unauthenticated(
+                f"X-Actor-Signature: older or newer than {SIGNATURE_MAX_AGE_SECONDS} s, check the clocks"
+            )
+        expected = actor_signature(
+            secret.get_secret_value(),
+            int(match["time"]),
+            str(connection.scope.get("method", "")),
+            _target(connection),
+            headers["subject"],
+            headers["roles"],
+            headers["orgs"],
+        )
+        if not hmac.compare_digest(expected, match["digest"]):
+            raise Unauthenticated("X-Actor-Signature: does not match the request")
+
+
+def actor_signature(secret: str, time: int, method: str, target: str, subject: str, roles: str, orgs: str) -> str:
+    """The hex digest that a gateway puts into `X-Actor-Signature`; `target` is the path with its query."""
+    text = "\n".join(("v1", str(time), method, target, subject, roles, orgs))
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def _target(connection: Connection) -> str:
+    raw_path: bytes = connection.scope["raw_path"]
+    query: bytes = connection.scope["query_string"]
+    return (raw_path + (b"?" + query if query else b"")).decode("latin-1")
+
+
+def _single(connection: Connection, name: str) -> str:
+    """A header given twice could be read differently by two programs; then neither reading counts."""
+    values = connection.headers.getall(name, [])
+    if len(values) > 1 or any(len(value) > HEADER_BYTES_MAX for value in values):
+        raise Unauthenticated(f"{name}: given more than once, or too long")
+    return values[0] if values else ""
+
+
+def _listed(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _principal(subject: object, roles: object, orgs: object) -> Principal:
+    if not isinstance(subject, str) or not subject:
+        raise Unauthenticated("the identity has no subject")
+    if not isinstance(roles, list) or not isinstance(orgs, list):
+        raise Unauthenticated("roles and orgs must be lists")
+    try:
+        return Principal(subject, frozenset(str(role) for role in roles), frozenset(UUID(str(org)) for org in orgs))
+    except ValueError:
+        raise Unauthenticated("orgs must be UUIDs") from None
