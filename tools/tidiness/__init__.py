@@ -1,0 +1,1 @@
+"""The rules of `tools/tidy.py`, in three files: what they look at, one file at a time, SQL across files."""
