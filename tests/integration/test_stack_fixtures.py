@@ -1,0 +1,82 @@
+"""The fixtures themselves: every other test on real servers leans on what they promise."""
+
+import os
+from collections.abc import Callable
+
+import psycopg
+import pytest
+import redis
+
+from tests.support import stack_places
+from tests.support.stack import Database, ObjectStore, RabbitMq, Servers
+
+
+def test_each_role_logs_in_to_the_migrated_database(database: Database) -> None:
+    """A service that cannot log in as its own role would be tested with rights it does not have."""
+    for role in ("analytics_ingest", "analytics_rollup", "analytics_query_api", "analytics_export"):
+        with psycopg.connect(database.dsn(role)) as connection:
+            row = connection.execute("SELECT current_user, count(*) FROM analytics.usage_events").fetchone()
+
+        assert row == (role, 0)
+
+
+def test_the_owner_is_no_superuser(database: Database) -> None:
+    """On a managed service the migrations run without superuser rights; the tests must not hide that they need them."""
+    with psycopg.connect(database.owner_dsn) as connection:
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+
+    assert row == (False,)
+
+
+def test_another_database_shares_no_rows(database: Database, make_database: Callable[..., Database]) -> None:
+    """Two copies of the template are two databases."""
+    other = make_database()
+    with psycopg.connect(other.owner_dsn) as connection:
+        connection.execute("CREATE TABLE analytics.only_here ()")
+
+    with psycopg.connect(database.owner_dsn) as connection, pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("SELECT FROM analytics.only_here")
+
+
+def test_a_dropped_place_is_gone_although_somebody_is_connected(servers: Servers) -> None:
+    """A test that leaks a connection must not leave its database behind."""
+    with stack_places.database(servers, migrated=False) as place:
+        leaked = psycopg.connect(place.owner_dsn)
+
+    with pytest.raises(psycopg.OperationalError):
+        leaked.execute("SELECT 1")
+    leaked.close()
+
+
+def test_the_virtual_host_is_empty_and_usable(rabbitmq: RabbitMq) -> None:
+    """Streams of another session would change what an ingest test reads."""
+    assert rabbitmq.management("GET", f"/queues/{rabbitmq.vhost}").json() == []
+
+
+def test_two_redis_databases_never_meet(servers: Servers, redis_url: str) -> None:
+    """A key written by one session is invisible to the other."""
+    with (
+        stack_places.redis_database(servers) as other_url,
+        redis.Redis.from_url(redis_url) as one,
+        redis.Redis.from_url(other_url) as other,
+    ):
+        one.set("key", "value")
+
+        assert other.get("key") is None
+
+
+def test_the_bucket_is_this_sessions_own(s3: ObjectStore) -> None:
+    """Exports are counted by listing the bucket."""
+    assert list(s3.client.list_objects(s3.bucket)) == []
+
+
+def test_what_a_killed_session_left_is_swept(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed test run must not fill the disk for good."""
+    dead_pid = 2**22  # above the highest pid that Linux gives out
+    monkeypatch.setattr(os, "getpid", lambda: dead_pid)
+    place = stack_places.database(servers, migrated=False)
+    name = place.__enter__().name
+
+    stack_places.sweep(servers)
+
+    assert name not in stack_places._databases(servers.stack)

@@ -1,0 +1,163 @@
+"""Starts, finds and ends the processes of a stack.
+
+A process belongs to a component when the pid file says so, when its environment carries the component's mark, or when
+it sees the component's data folder as its /srv (PostgreSQL overwrites its environment, and its children have sessions
+of their own). So what a killed parent left behind is found too.
+"""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.devstack.sandbox import DATA_INSIDE
+from tools.devstack.stack import Stack, write_private
+
+# Read back from /proc/PID/environ; never exported to a user's shell.
+MARK = "ANALYTICS_DEVSTACK_COMPONENT"
+KILL_PATIENCE_S = 10
+
+
+@dataclass(frozen=True)
+class Running:
+    pid: int
+    fingerprint: str
+    started_at: float
+
+
+def mark(stack: Stack, component: str) -> str:
+    return f"{stack.folder}:{component}"
+
+
+def start(
+    stack: Stack, component: str, command: Sequence[str], environment: Mapping[str, str], fingerprint: str
+) -> None:
+    """Starts the program in a session of its own, so that it outlives the shell and its Ctrl-C."""
+    log = stack.log_file(component)
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command,
+            env={**environment, MARK: mark(stack, component)},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=stack.folder,
+        )
+    record = {"pid": process.pid, "ticks": _start_ticks(process.pid), "fingerprint": fingerprint, "at": time.time()}
+    write_private(stack.pid_file(component), json.dumps(record))
+    # Reaped by `running`; without this, Python warns about a child that is meant to stay.
+    process.returncode = 0
+
+
+def running(stack: Stack, component: str) -> Running | None:
+    """The component's main process; None when it never started, has ended, or its pid is another's now."""
+    try:
+        record = json.loads(stack.pid_file(component).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    pid = int(record["pid"])
+    if record["ticks"] is None or _start_ticks(pid) != record["ticks"]:
+        return None
+    return Running(pid, record["fingerprint"], record["at"])
+
+
+@dataclass(frozen=True)
+class Target:
+    """A component to stop: the signal that makes it end in order, and how long that may take before it is killed."""
+
+    component: str
+    signal: signal.Signals
+    patience_s: float
+
+
+def stop(stack: Stack, targets: Sequence[Target]) -> None:
+    """Ends these components, all at once; afterwards none of their processes is left."""
+    names = {target.component for target in targets}
+    for target in targets:
+        if main := running(stack, target.component):
+            # A frozen (SIGSTOP) process must run to act on the signal.
+            _send([main.pid], target.signal, signal.SIGCONT)
+    _wait_until_gone(stack, names, max((target.patience_s for target in targets), default=0))
+    deadline = time.monotonic() + KILL_PATIENCE_S
+    while (left := _pids_of(stack, names)) and time.monotonic() < deadline:
+        _send(left, signal.SIGKILL)
+        _wait_until_gone(stack, names, 0.5)
+    for name in names:
+        stack.pid_file(name).unlink(missing_ok=True)
+
+
+def members(stack: Stack) -> dict[str, set[int]]:
+    """Every live process of the stack by component, whoever its parent is now."""
+    found: dict[str, set[int]] = {}
+    folders = {_identity(folder): folder.name for folder in (stack.folder / "data").iterdir()}
+    prefix = f"{MARK}={stack.folder}:".encode()
+    for pid in _live_pids():
+        component = _marked_component(pid, prefix) or folders.get(_identity(Path(f"/proc/{pid}/root{DATA_INSIDE}")))
+        if component and pid != os.getpid():
+            found.setdefault(component, set()).add(pid)
+    return found
+
+
+def _pids_of(stack: Stack, components: set[str]) -> set[int]:
+    return {pid for component, pids in members(stack).items() if component in components for pid in pids}
+
+
+def _wait_until_gone(stack: Stack, components: set[str], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while True:
+        _reap()
+        if not _pids_of(stack, components) or time.monotonic() >= deadline:
+            return
+        time.sleep(0.05)
+
+
+def _marked_component(pid: int, prefix: bytes) -> str | None:
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return next((value.removeprefix(prefix).decode() for value in variables if value.startswith(prefix)), None)
+
+
+def _reap() -> None:
+    """Collects children of this process that have ended; they would stay visible as zombies otherwise."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _send(pids: Iterable[int], *numbers: signal.Signals) -> None:
+    for pid, number in itertools.product(pids, numbers):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _live_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when it is gone or a zombie. Tells pids apart."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    after_name = stat.rpartition(")")[2].split()
+    return None if after_name[0] in {"Z", "X"} else int(after_name[19])
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        info = folder.stat()
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
