@@ -1,5 +1,6 @@
 """The fixtures themselves: every other test on real servers leans on what they promise."""
 
+import io
 import os
 from collections.abc import Callable
 
@@ -70,13 +71,26 @@ def test_the_bucket_is_this_sessions_own(s3: ObjectStore) -> None:
     assert list(s3.client.list_objects(s3.bucket)) == []
 
 
+def test_a_bucket_goes_with_everything_in_it(servers: Servers) -> None:
+    """Objects below several folders, as exports are, must not keep the bucket alive."""
+    with stack_places.bucket(servers) as place:
+        place.client.put_object(
+            bucket_name=place.bucket, object_name="exports/org/job/file.csv", data=io.BytesIO(b"data"), length=4
+        )
+
+    assert place.bucket not in {each.name for each in place.client.list_buckets()}
+
+
 def test_what_a_killed_session_left_is_swept(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed test run must not fill the disk for good."""
     dead_pid = 2**22  # above the highest pid that Linux gives out
     monkeypatch.setattr(os, "getpid", lambda: dead_pid)
-    place = stack_places.database(servers, migrated=False)
-    name = place.__enter__().name
+    database = stack_places.database(servers).__enter__()
+    vhost = stack_places.virtual_host(servers).__enter__()
+    bucket = stack_places.bucket(servers).__enter__()
 
     stack_places.sweep(servers)
 
-    assert name not in stack_places._databases(servers.stack)
+    assert database.name not in stack_places._databases(servers.stack)
+    assert vhost.vhost not in {each["name"] for each in vhost.management("GET", "/vhosts").json()}
+    assert bucket.bucket not in {each.name for each in bucket.client.list_buckets()}

@@ -26,7 +26,7 @@ class Servers:
 
 def start_servers() -> Servers:
     """The test stack's servers, started when they do not run; raises RuntimeError with what the start said."""
-    command = [sys.executable, "-m", "tools.devstack", "--stack", STACK, "servers"]
+    command = [sys.executable, "-m", "tools.devstack", "servers", "--stack", STACK]
     done = subprocess.run(
         command,
         cwd=PROJECT,

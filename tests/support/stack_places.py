@@ -123,14 +123,7 @@ def redis_database(servers: Servers) -> Iterator[str]:
 @contextmanager
 def bucket(servers: Servers) -> Iterator[ObjectStore]:
     """A fresh bucket; removed at the end with what is in it."""
-    env = servers.env
-    client = Minio(
-        env["S3_ENDPOINT"].removeprefix("http://"),
-        access_key=env["S3_ACCESS_KEY"],
-        secret_key=env["S3_SECRET_KEY"],
-        region=env["S3_REGION"],
-        secure=False,
-    )
+    env, client = servers.env, _s3_client(servers)
     name = new_name()
     client.make_bucket(bucket_name=name)
     try:
@@ -138,7 +131,23 @@ def bucket(servers: Servers) -> Iterator[ObjectStore]:
             env["S3_ENDPOINT"], env["S3_ACCESS_KEY"], env["S3_SECRET_KEY"], env["S3_REGION"], name, client
         )
     finally:
-        shutil.rmtree(servers.stack.data("s3") / name, ignore_errors=True)
+        _remove_bucket(servers.stack, name)
+
+
+def _s3_client(servers: Servers) -> Minio:
+    env = servers.env
+    return Minio(
+        env["S3_ENDPOINT"].removeprefix("http://"),
+        access_key=env["S3_ACCESS_KEY"],
+        secret_key=env["S3_SECRET_KEY"],
+        region=env["S3_REGION"],
+        secure=False,
+    )
+
+
+def _remove_bucket(stack: Stack, name: str) -> None:
+    """By its folder: through S3, rclone keeps the folders of deleted objects and then calls the bucket not empty."""
+    shutil.rmtree(stack.data("s3") / name, ignore_errors=True)
 
 
 def sweep(servers: Servers) -> None:
@@ -154,6 +163,5 @@ def sweep(servers: Servers) -> None:
         for key in registry.scan_iter("reserved:*"):
             if is_abandoned(registry.get(key) or PREFIX):
                 registry.delete(key)
-    for folder in stack.data("s3").iterdir():
-        if is_abandoned(folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in filter(lambda folder: is_abandoned(folder.name), stack.data("s3").iterdir()):
+        _remove_bucket(stack, folder.name)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tools.devstack import objectstore, postgres, rabbitmq, redis
+from tools.devstack import gateway, objectstore, postgres, rabbitmq, redis, services
 from tools.devstack.component import Component
 from tools.devstack.stack import Stack
 
@@ -16,3 +16,12 @@ def servers(stack: Stack, root: Path) -> list[Component]:
         redis.component(stack, root),
         objectstore.component(stack),
     ]
+
+
+def product(stack: Stack, root: Path) -> list[Component]:
+    """The services and the gateway; they need the servers and a migrated database."""
+    return [*(services.component(stack, each) for each in services.SERVICES), gateway.component(stack, root)]
+
+
+def everything(stack: Stack, root: Path) -> list[Component]:
+    return [*servers(stack, root), *product(stack, root)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tools.devstack.problems import StackError
+from tools.devstack.progress import say
 
 # Below Linux's ephemeral range (32768-60999), so that no outgoing connection sits on a port of ours.
 FIRST_BASE = {"dev": 24600, "test": 24800}
@@ -54,17 +55,22 @@ def taken(base: int) -> dict[str, int]:
     return {name: port for name, port in Ports.from_base(base).by_name().items() if is_taken(port)}
 
 
-def choose_base(stack_name: str, requested: str | None) -> int:
-    """The base of a block of free ports: the requested one or nothing, else the first free block of this stack name."""
+def choose_base(stack_name: str, requested: str | None, saved: int | None) -> int:
+    """The base of a block of free ports: the requested one or nothing, else the last one, else the next free one."""
     if requested is not None:
         base = parse_base(requested)
         for name, port in taken(base).items():
             raise port_taken(name, port)
         return base
     first = FIRST_BASE.get(stack_name, 25000)
-    for index in range(CANDIDATE_BLOCKS):
-        base = first + index * BLOCK
+    preferred = first if saved is None else saved
+    blocked = taken(preferred)
+    if not blocked:
+        return preferred
+    for base in range(first, first + CANDIDATE_BLOCKS * BLOCK, BLOCK):
         if not taken(base):
+            name, port = next(iter(blocked.items()))
+            say(f"Port {port} ({name}) is taken{_holder(port)}; using the ports from {base} instead")
             return base
     raise StackError(
         f"No free block of {BLOCK} ports found between {first} and {first + CANDIDATE_BLOCKS * BLOCK}.",

@@ -22,6 +22,9 @@ DEFAULT_MIRROR = "http://deb.debian.org/debian"
 # The finished folder takes 700 MB and the build holds the downloaded packages beside it for a moment.
 BUILD_NEEDS_MB = 2000
 
+# `dpkg` moves to a session of its own, so that killing a process group would miss it; a pid namespace misses nothing.
+NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private", "--")
+
 DOCKER_INSTEAD = (
     "Or install Docker (https://docs.docker.com/engine/install/): with an engine running, the same command uses it."
 )
@@ -43,7 +46,6 @@ def ensure_root_folder() -> Path:
     root = root_folder()
     if root.exists():
         return root
-    check_platform()
     with exclusive(cache_folder() / "build.lock", "installing the servers"):
         if not root.exists():
             _build(root)
@@ -120,11 +122,11 @@ def _ensure_mmdebstrap() -> None:
 
 
 def _mmdebstrap(target: Path) -> None:
-    """Runs mmdebstrap in a mount namespace of its own, so that an interrupted build leaves nothing mounted."""
+    """Runs mmdebstrap in namespaces of its own: when it is killed, so is all it started, and its mounts are gone."""
     source = f"deb [signed-by={KEYRING}] {mirror()} {SUITE} main"
     build = ["mmdebstrap", "--variant=apt", f"--include={','.join(PACKAGES)}", SUITE, str(target), source]
     process = subprocess.Popen(
-        ["unshare", "--mount", "--propagation", "private", "--", *build],
+        [*NAMESPACES, *build],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

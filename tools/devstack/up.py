@@ -1,37 +1,94 @@
-"""`up`: from whatever is there to everything ready; whatever it started is stopped again when it cannot finish."""
+"""`up`: from whatever is there to everything ready; what it started is stopped again when it cannot finish."""
 
+import hashlib
 import os
-import signal
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from pathlib import Path
 
-from tools.devstack import catalogue, envfile, postgres, reconcile
+from tools.devstack import catalogue, envfile, migrations, postgres, processes, reconcile
 from tools.devstack.component import Component
-from tools.devstack.ports import choose_base
-from tools.devstack.problems import Interrupted
-from tools.devstack.progress import say
-from tools.devstack.rootfolder import ensure_root_folder
-from tools.devstack.stack import Stack, exclusive, open_stack, saved_base, stack_folder, write_private
+from tools.devstack.interruption import uninterrupted
+from tools.devstack.ports import choose_base, parse_base
+from tools.devstack.problems import StackError
+from tools.devstack.progress import say, step
+from tools.devstack.rootfolder import check_platform, ensure_root_folder
+from tools.devstack.stack import (
+    OWNER_ROLE,
+    Stack,
+    exclusive,
+    open_stack,
+    saved_base,
+    stack_folder,
+    write_private,
+)
+
+# The log of the database grows to 4 GB under load, but an empty stack takes 300 MB; RabbitMQ stops below 500 MB.
+FREE_MB_MIN = 1500
 
 
-def up_servers(name: str) -> Stack:
-    """Database, broker, cache and object store of stack `name` run and answer; its env file is written."""
+def up(name: str, *, servers_only: bool) -> Stack:
+    """Returns when every component of stack `name` is ready and the schema is that of the checkout.
+
+    Starts what does not run, what changed since it was started and what does not answer; leaves the rest alone.
+    """
+    check_platform()
     root = ensure_root_folder()
     with exclusive(stack_folder(name) / "lock", f"starting or stopping the {name} stack"):
         stack = _open(name)
         with _stopped_on_failure(stack) as started:
             reconcile.start_all(stack, catalogue.servers(stack, root), started)
-            postgres.ensure_owner_and_database(stack)
             write_private(stack.env_file, envfile.render(envfile.variables(stack)))
+            postgres.ensure_owner_and_database(stack)
+            if not servers_only:
+                _migrate(stack)
+                reconcile.start_all(stack, catalogue.product(stack, root), started)
+    say(f"{stack.name}: everything is ready" if started else f"{stack.name}: everything was ready already")
     return stack
 
 
 def _open(name: str) -> Stack:
-    base = saved_base(name)
-    if base is None:
-        base = choose_base(name, os.environ.get("DEV_PORT_BASE"))
-    return open_stack(name, base)
+    """The stack on the ports it already runs on, else on its last ones or the next free ones."""
+    folder = stack_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    requested, saved = os.environ.get("DEV_PORT_BASE"), saved_base(name)
+    if saved is not None:
+        stack = open_stack(name, saved)
+        if processes.members(stack):
+            _refuse_other_ports(requested, saved)
+            return stack
+    _check_disk(folder)
+    return open_stack(name, choose_base(name, requested, saved))
+
+
+def _refuse_other_ports(requested: str | None, saved: int) -> None:
+    if requested is not None and parse_base(requested) != saved:
+        raise StackError(
+            f"DEV_PORT_BASE={requested}, but the stack already runs on the ports from {saved}.",
+            "Stop it first: ./tools/dev down",
+        )
+
+
+def _check_disk(folder: Path) -> None:
+    free_mb = shutil.disk_usage(folder).free // 1_000_000
+    if free_mb < FREE_MB_MIN:
+        raise StackError(
+            f"Disk nearly full: {free_mb} MB free in {folder}, {FREE_MB_MIN} MB needed.",
+            "Free some space; the stack's old data goes with ./tools/dev down && rm -r .dev",
+        )
+
+
+def _migrate(stack: Stack) -> None:
+    """Runs the migrations unless this database has had exactly these; the answer is kept beside the data."""
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in migrations.sources())).hexdigest()
+    seen = stack.data("postgres") / "migrated"
+    if seen.exists() and seen.read_text() == digest:
+        return
+    with step("Migrating the database"):
+        migrations.migrate(envfile.database_url(stack, OWNER_ROLE))
+        migrations.enable_roles(stack)
+    seen.write_text(digest)
 
 
 @contextmanager
@@ -46,29 +103,3 @@ def _stopped_on_failure(stack: Stack) -> Iterator[list[Component]]:
                 say(f"Stopping what was started: {', '.join(component.name for component in started)}")
                 reconcile.stop_all(stack, started)
         raise
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def raise_on_signals() -> None:
-    """From now on a request to stop raises Interrupted wherever the command is, once."""
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(signal.Signals(number).name)
-
-    for each in SIGNALS:
-        signal.signal(each, interrupt)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Cleaning up is not cut short by a second Ctrl-C."""
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in SIGNALS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

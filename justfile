@@ -1,0 +1,76 @@
+# Run these through ./tools/dev, which brings the environment along: ./tools/dev up
+
+set positional-arguments := true
+
+# The project's own modules are found from wherever the command was called; a recipe itself runs in the project's folder.
+export PYTHONPATH := justfile_directory()
+export PYTHONUNBUFFERED := "1"
+
+devstack := "python -m tools.devstack"
+
+[private]
+default:
+    @just --justfile "{{ justfile() }}" --list --unsorted
+
+# Start everything, replay traffic and show what the product makes of it (--trace FILE, --help)
+[group('try')]
+[no-cd]
+demo *arguments:
+    @python -m tools.demo "$@"
+
+# Publish usage events to the stream and print an exact ledger (--trace FILE, --rate N, --help)
+[group('try')]
+[no-cd]
+replay *arguments:
+    @python -m tools.replay "$@"
+
+# Print a bearer token for the API (--org ID, --role ROLE, --admin, --ttl 12h)
+[group('try')]
+token *arguments:
+    @{{ devstack }} token "$@"
+
+# Start servers, migrations, services and gateway; return when all are ready
+[group('stack')]
+up *arguments:
+    @{{ devstack }} up "$@"
+
+# Stop all of it; the data stay
+[group('stack')]
+down *arguments:
+    @{{ devstack }} down "$@"
+
+# Show what runs, where, and whether it is well (--json)
+[group('stack')]
+status *arguments:
+    @{{ devstack }} status "$@"
+
+# Show the logs: all, or one component's (-f follows)
+[group('stack')]
+logs *arguments:
+    @{{ devstack }} logs "$@"
+
+# Open a SQL prompt on the stack's database (takes psql's arguments)
+[group('stack')]
+psql *arguments:
+    @{{ devstack }} psql "$@"
+
+# Check everything and run all tests; with arguments, run pytest with them (-k NAME, tests/unit …)
+[group('develop')]
+test *arguments:
+    @if [ $# = 0 ]; then just --justfile "{{ justfile() }}" check; fi
+    @{{ devstack }} servers --stack test
+    @python -m pytest "$@"
+
+# Check style, types and boundaries
+[group('develop')]
+check:
+    @echo "ruff check" && ruff check .
+    @echo "ruff format" && ruff format --check .
+    @echo "mypy" && mypy
+    @echo "import-linter" && lint-imports
+    @echo "tidy" && python -m tools.tidy
+
+# Run a benchmark: NAME is a module of tests/perf
+[group('develop')]
+bench name *arguments:
+    @shift && python -m "tests.perf.{{ name }}" "$@"

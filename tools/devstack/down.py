@@ -1,0 +1,28 @@
+"""`down`: afterwards no process of the stack is left, whoever started it and whatever happened to it since."""
+
+import signal
+
+from tools.devstack import catalogue, processes, reconcile
+from tools.devstack.interruption import uninterrupted
+from tools.devstack.progress import say
+from tools.devstack.rootfolder import root_folder
+from tools.devstack.stack import exclusive, open_stack, saved_base, stack_folder
+
+
+def down(name: str) -> None:
+    """Stops everything in order; the data stay for the next `up`."""
+    base = saved_base(name)
+    if base is None:
+        say(f"{name}: nothing to stop")
+        return
+    with exclusive(stack_folder(name) / "lock", f"starting or stopping the {name} stack"), uninterrupted():
+        stack = open_stack(name, base)
+        running = processes.members(stack)
+        if not running:
+            say(f"{name}: nothing to stop")
+            return
+        say(f"Stopping {', '.join(sorted(running))} …")
+        reconcile.stop_all(stack, catalogue.everything(stack, root_folder()))
+        leftovers = [processes.Target(component, signal.SIGKILL, 5) for component in processes.members(stack)]
+        processes.stop(stack, leftovers)
+    say(f"{name}: stopped")

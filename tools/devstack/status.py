@@ -1,0 +1,99 @@
+"""`status`: what runs, where it listens and whether it is well."""
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from tools.devstack import catalogue, processes
+from tools.devstack.component import Component
+from tools.devstack.rootfolder import root_folder
+from tools.devstack.stack import Stack, open_stack, saved_base
+
+State = Literal["ready", "unwell", "dead", "stopped"]
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """`unwell`: runs but does not answer; `dead`: was started and is gone; `stopped`: was not started.
+
+    `outdated` is true when the running program is not what the checkout would start now.
+    """
+
+    component: str
+    state: State
+    health: str
+    pid: int | None
+    uptime_s: int | None
+    ports: dict[str, int]
+    url: str
+    outdated: bool
+
+
+def collect(name: str) -> list[ComponentStatus]:
+    """The state of every component of stack `name`, all asked at the same time; empty when it was never started."""
+    base = saved_base(name)
+    if base is None:
+        return []
+    stack = open_stack(name, base)
+    components = catalogue.everything(stack, root_folder())
+    with ThreadPoolExecutor(len(components)) as pool:
+        return list(pool.map(lambda component: _status(stack, component), components))
+
+
+def _status(stack: Stack, component: Component) -> ComponentStatus:
+    main = processes.running(stack, component.name)
+    if main:
+        reason = component.check()
+        state: State = "ready" if reason is None else "unwell"
+        health = reason or "ok"
+    else:
+        died = stack.pid_file(component.name).exists()
+        state, health = ("dead", "ended by itself or was killed") if died else ("stopped", "not started")
+    return ComponentStatus(
+        component=component.name,
+        state=state,
+        health=health,
+        pid=main.pid if main else None,
+        uptime_s=int(time.time() - main.started_at) if main else None,
+        ports=dict(component.ports),
+        url=component.url,
+        outdated=main is not None and main.fingerprint != component.fingerprint,
+    )
+
+
+def as_json(name: str, statuses: Sequence[ComponentStatus]) -> str:
+    """One object for programs: is everything ready, and each component's state."""
+    ready = bool(statuses) and all(status.state == "ready" for status in statuses)
+    return json.dumps({"stack": name, "ready": ready, "components": [asdict(status) for status in statuses]}, indent=2)
+
+
+def print_table(name: str, statuses: Sequence[ComponentStatus]) -> None:
+    """The same for people, and what to do when something is not well."""
+    # Imported here: only this command draws, and rich takes longer to import than the others take to run.
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not statuses:
+        console.print(f"The {name} stack was never started here. Start it: ./tools/dev up")
+        return
+    table = Table(title=f"Stack {name}", title_justify="left")
+    for heading in ("component", "state", "pid", "up", "ports", "url", "health"):
+        table.add_column(heading, overflow="fold")
+    colours = {"ready": "green", "unwell": "yellow", "dead": "red", "stopped": "dim"}
+    for status in statuses:
+        table.add_row(
+            status.component,
+            f"[{colours[status.state]}]{status.state}[/]",
+            str(status.pid or ""),
+            "" if status.uptime_s is None else f"{status.uptime_s // 60}:{status.uptime_s % 60:02}",
+            " ".join(str(port) for port in status.ports.values()),
+            status.url,
+            f"{status.health}{' (older than the checkout)' if status.outdated else ''}",
+        )
+    console.print(table)
+    if any(status.state != "ready" or status.outdated for status in statuses):
+        console.print("Start or mend what is not ready: ./tools/dev up")
