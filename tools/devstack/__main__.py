@@ -9,6 +9,7 @@ from tools.devstack.problems import Interrupted, StackError
 
 
 def main(arguments: list[str]) -> int:
+    raise_on_signals()
     options, rest = _parser().parse_known_args(arguments)
     if rest and options.command != "psql":
         _parser().error(f"unknown arguments: {' '.join(rest)}")
@@ -18,7 +19,7 @@ def main(arguments: list[str]) -> int:
         print(f"\nerror: {error.message}\n{error.way_out}", file=sys.stderr)
         return 1
     except Interrupted as stopped:
-        print(f"\nStopped by {stopped}; nothing that was being started is left running.", file=sys.stderr)
+        print(f"\nStopped by {stopped}; what this command had started is stopped.", file=sys.stderr)
         return 130
     return 0
 
@@ -29,7 +30,6 @@ def _run(options: argparse.Namespace, rest: list[str]) -> None:
         case "up" | "servers":
             from tools.devstack import up
 
-            raise_on_signals()
             up.up(options.stack, servers_only=options.command == "servers")
         case "down":
             from tools.devstack import down

@@ -29,6 +29,8 @@ class Component:
     check: Callable[[], str | None]
     # Runs before the program starts: folders, configuration files.
     prepare: Callable[[], None] = lambda: None
+    # Runs each time when the check has become good in an `up`.
+    on_ready: Callable[[], None] = lambda: None
     needs: tuple[str, ...] = ()
     stop_signal: signal.Signals = signal.SIGTERM
     stop_patience_s: float = 15

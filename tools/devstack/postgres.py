@@ -58,7 +58,7 @@ def component(stack: Stack, root: Path) -> Component:
         ),
         environment=sandbox.environment({}),
         ports={"postgres": port},
-        url=f"postgres://{OWNER_ROLE}@127.0.0.1:{port}/{DATABASE_NAME}",
+        url=f"postgres://127.0.0.1:{port}/{DATABASE_NAME}",
         check=lambda: check(stack),
         prepare=lambda: _create_cluster(stack, root),
         # SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.

@@ -1,5 +1,6 @@
 """RabbitMQ with streams, tuned for one small machine, and the epmd that its Erlang runtime needs."""
 
+import shutil
 from pathlib import Path
 
 from tools.devstack import sandbox
@@ -46,9 +47,10 @@ def component(stack: Stack, root: Path) -> Component:
             "metrics": ports.rabbitmq_metrics,
             "erlang": ports.erlang_distribution,
         },
-        url=f"amqp://{USER}@127.0.0.1:{ports.amqp}/{VHOST}",
+        url=f"amqp://127.0.0.1:{ports.amqp}/{VHOST}",
         check=lambda: check(stack),
         prepare=lambda: _prepare(stack, root),
+        on_ready=lambda: _booted(stack).touch(),
         needs=("epmd",),
         start_patience_s=120,
         stop_patience_s=30,
@@ -110,8 +112,17 @@ def _configuration(stack: Stack) -> str:
     return "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
+def _booted(stack: Stack) -> Path:
+    """This file says that the broker has been ready once."""
+    return stack.data("rabbitmq") / "booted"
+
+
 def _prepare(stack: Stack, root: Path) -> None:
     data = stack.data("rabbitmq")
+    if not _booted(stack).exists():
+        # RabbitMQ makes the user and the virtual host only when it finds no data at all; a first boot that was killed
+        # between the two would leave it without them for good.
+        shutil.rmtree(data / "data", ignore_errors=True)
     for folder in (data, data / "data", data / "log"):
         folder.mkdir(exist_ok=True)
     write_private(data / "rabbitmq.conf", _configuration(stack))

@@ -33,6 +33,7 @@ def start_all(stack: Stack, components: Sequence[Component], started: list[Compo
                 _start_if_needed(stack, component, started)
             reason = component.check()
             if reason is None:
+                component.on_ready()
                 ready.add(name)
                 del waiting[name]
                 if component in started:
@@ -54,7 +55,7 @@ def _start_if_needed(stack: Stack, component: Component, started: list[Component
 
 def _start(stack: Stack, component: Component, started: list[Component]) -> None:
     started.append(component)
-    processes.stop(stack, [target(component)])
+    processes.stop(stack, [_target(component)])
     for name, port in component.ports.items():
         if is_taken(port):
             raise port_taken(name, port)
@@ -87,15 +88,18 @@ def _failed(stack: Stack, component: Component, what: str) -> StackError:
     )
 
 
-def stop_all(stack: Stack, components: Sequence[Component]) -> None:
-    """Stops in the reverse order of starting: what others need goes last."""
+def stop_all(stack: Stack, components: Sequence[Component], patience_s: float = 60) -> None:
+    """Stops in the reverse order of starting: what others need goes last.
+
+    Each has its own time to end in order, but none more than `patience_s`.
+    """
     left = list(components)
     while left:
         needed = {need for component in left for need in component.needs}
         wave = [component for component in left if component.name not in needed] or left
-        processes.stop(stack, [target(component) for component in wave])
+        processes.stop(stack, [_target(component, patience_s) for component in wave])
         left = [component for component in left if component not in wave]
 
 
-def target(component: Component) -> processes.Target:
-    return processes.Target(component.name, component.stop_signal, component.stop_patience_s)
+def _target(component: Component, patience_s: float = 60) -> processes.Target:
+    return processes.Target(component.name, component.stop_signal, min(component.stop_patience_s, patience_s))

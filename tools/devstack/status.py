@@ -81,8 +81,8 @@ def print_table(name: str, statuses: Sequence[ComponentStatus]) -> None:
         console.print(f"The {name} stack was never started here. Start it: ./tools/dev up")
         return
     table = Table(title=f"Stack {name}", title_justify="left")
-    for heading in ("component", "state", "pid", "up", "ports", "url", "health"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("component", "state", "pid", "up", "url", "health"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "health")
     colours = {"ready": "green", "unwell": "yellow", "dead": "red", "stopped": "dim"}
     for status in statuses:
         table.add_row(
@@ -90,7 +90,6 @@ def print_table(name: str, statuses: Sequence[ComponentStatus]) -> None:
             f"[{colours[status.state]}]{status.state}[/]",
             str(status.pid or ""),
             "" if status.uptime_s is None else f"{status.uptime_s // 60}:{status.uptime_s % 60:02}",
-            " ".join(str(port) for port in status.ports.values()),
             status.url,
             f"{status.health}{' (older than the checkout)' if status.outdated else ''}",
         )

@@ -26,6 +26,8 @@ from tools.devstack.stack import (
 
 # The log of the database grows to 4 GB under load, but an empty stack takes 300 MB; RabbitMQ stops below 500 MB.
 FREE_MB_MIN = 1500
+# RabbitMQ does not react to SIGTERM in the first seconds of its life.
+HALF_STARTED_PATIENCE_S = 5
 
 
 def up(name: str, *, servers_only: bool) -> Stack:
@@ -101,5 +103,5 @@ def _stopped_on_failure(stack: Stack) -> Iterator[list[Component]]:
         with uninterrupted():
             if started:
                 say(f"Stopping what was started: {', '.join(component.name for component in started)}")
-                reconcile.stop_all(stack, started)
+                reconcile.stop_all(stack, started, HALF_STARTED_PATIENCE_S)
         raise
