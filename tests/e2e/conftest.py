@@ -1,0 +1,55 @@
+"""The running platform, one for the tests of this folder."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.platform import JWT_SECRET, STREAM, Platform
+from tests.support.processes import ServiceProcesses
+from tests.support.stack import Database, ObjectStore, RabbitMq
+
+
+@pytest.fixture
+def platform(
+    make_database: Callable[..., Database],
+    make_rabbitmq: Callable[[], RabbitMq],
+    redis_url: str,
+    s3: ObjectStore,
+    free_port: Callable[[], int],
+) -> Iterator[Platform]:
+    """Four ready services on a fresh database and virtual host."""
+    database, rabbitmq = make_database(), make_rabbitmq()
+    shared = {"ENVIRONMENT": "test", "RABBITMQ_URL": rabbitmq.amqp_url, "LOG_LEVEL": "info"}
+    access = {"AUTH_JWT_SECRET": JWT_SECRET}
+    own = {
+        "ingest": {"RABBITMQ_STREAM_URL": rabbitmq.stream_url, "RABBITMQ_STREAM": STREAM, **access},
+        "rollup": {},
+        "query-api": {"REDIS_URL": redis_url, **access},
+        "export": {
+            "S3_ENDPOINT": s3.endpoint,
+            "S3_ACCESS_KEY": s3.access_key,
+            "S3_SECRET_KEY": s3.secret_key,
+            "S3_REGION": s3.region,
+            "S3_BUCKET": s3.bucket,
+            "EXPORT_WORKER_INTERVAL": "1s",
+            **access,
+        },
+    }
+    with ServiceProcesses() as processes:
+        services = {
+            service: processes.start(
+                f"analytics-{service}",
+                {
+                    **shared,
+                    **variables,
+                    "SERVICE_NAME": f"analytics-{service}",
+                    "HTTP_PORT": str(free_port()),
+                    "DATABASE_URL": database.dsn(f"analytics_{service.replace('-', '_')}"),
+                },
+                wait=False,
+            )
+            for service, variables in own.items()
+        }
+        for service in services.values():
+            service.wait_until_ready()
+        yield Platform(database, rabbitmq, s3, processes, services)
