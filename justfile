@@ -14,48 +14,57 @@ default:
 
 # Start everything, replay traffic and show what the product makes of it (--trace FILE, --help)
 [group('try')]
+[no-exit-message]
 [no-cd]
 demo *arguments:
     @python -m tools.demo "$@"
 
 # Publish usage events to the stream and print an exact ledger (--trace FILE, --rate N, --help)
 [group('try')]
+[no-exit-message]
 [no-cd]
 replay *arguments:
     @python -m tools.replay "$@"
 
 # Print a bearer token for the API (--org ID, --role ROLE, --admin, --ttl 12h)
 [group('try')]
+[no-exit-message]
 token *arguments:
     @{{ devstack }} token "$@"
 
 # Start servers, migrations, services and gateway; return when all are ready
 [group('stack')]
+[no-exit-message]
 up *arguments:
     @{{ devstack }} up "$@"
 
 # Stop all of it; the data stay
 [group('stack')]
+[no-exit-message]
 down *arguments:
     @{{ devstack }} down "$@"
 
 # Show what runs, where, and whether it is well (--json)
 [group('stack')]
+[no-exit-message]
 status *arguments:
     @{{ devstack }} status "$@"
 
 # Show the logs: all, or one component's (-f follows)
 [group('stack')]
+[no-exit-message]
 logs *arguments:
     @{{ devstack }} logs "$@"
 
 # Open a SQL prompt on the stack's database (takes psql's arguments)
 [group('stack')]
+[no-exit-message]
 psql *arguments:
     @{{ devstack }} psql "$@"
 
 # Check everything and run all tests; with arguments, run pytest with them (-k NAME, tests/unit …)
 [group('develop')]
+[no-exit-message]
 test *arguments:
     @if [ $# = 0 ]; then just --justfile "{{ justfile() }}" check; fi
     @{{ devstack }} servers --stack test
@@ -72,5 +81,6 @@ check:
 
 # Run a benchmark: NAME is a module of tests/perf
 [group('develop')]
+[no-exit-message]
 bench name *arguments:
     @shift && python -m "tests.perf.{{ name }}" "$@"

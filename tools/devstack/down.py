@@ -2,7 +2,7 @@
 
 import signal
 
-from tools.devstack import catalogue, processes, reconcile
+from tools.devstack import catalogue, docker, processes, reconcile
 from tools.devstack.interruption import uninterrupted
 from tools.devstack.progress import say
 from tools.devstack.rootfolder import root_folder
@@ -16,6 +16,9 @@ def down(name: str) -> None:
         say(f"{name}: nothing to stop")
         return
     with exclusive(stack_folder(name) / "lock", f"starting or stopping the {name} stack"), uninterrupted():
+        if docker.is_used(name):
+            docker.down(name)
+            return
         stack = open_stack(name, base)
         running = processes.members(stack)
         if not running:

@@ -2,12 +2,15 @@
 
 import os
 
+from tools.devstack import docker
 from tools.devstack.problems import StackError
 from tools.devstack.stack import stack_folder
 
 
 def show(name: str, component: str | None, *, follow: bool, lines: int) -> None:
     """Replaces this process by `tail` on the logs; raises StackError for a component that has none."""
+    if docker.is_used(name):
+        docker.logs(name, component, follow=follow, lines=lines)
     folder = stack_folder(name) / "logs"
     files = sorted(folder.glob("*.log"))
     if component is not None:

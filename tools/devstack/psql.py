@@ -3,15 +3,16 @@
 import os
 from collections.abc import Sequence
 
-from tools.devstack import envfile, sandbox
+from tools.devstack import docker, envfile, sandbox
 from tools.devstack.problems import StackError
 from tools.devstack.rootfolder import root_folder
-from tools.devstack.stack import OWNER_ROLE, env_file, open_stack, saved_base
+from tools.devstack.stack import OWNER_ROLE, open_stack, saved_base
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
     """Replaces this process by psql, logged in as the schema's owner."""
-    envfile.parse(env_file(name))
+    if docker.is_used(name):
+        docker.psql(name, arguments)
     base = saved_base(name)
     if base is None:
         raise StackError(f"The {name} stack was never started here.", "Start it: ./tools/dev up")

@@ -4,36 +4,19 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
 
-from tools.devstack import catalogue, processes
+from tools.devstack import catalogue, docker, processes
 from tools.devstack.component import Component
 from tools.devstack.rootfolder import root_folder
 from tools.devstack.stack import Stack, open_stack, saved_base
-
-State = Literal["ready", "unwell", "dead", "stopped"]
-
-
-@dataclass(frozen=True)
-class ComponentStatus:
-    """`unwell`: runs but does not answer; `dead`: was started and is gone; `stopped`: was not started.
-
-    `outdated` is true when the running program is not what the checkout would start now.
-    """
-
-    component: str
-    state: State
-    health: str
-    pid: int | None
-    uptime_s: int | None
-    ports: dict[str, int]
-    url: str
-    outdated: bool
+from tools.devstack.statuses import ComponentStatus, State
 
 
 def collect(name: str) -> list[ComponentStatus]:
     """The state of every component of stack `name`, all asked at the same time; empty when it was never started."""
+    if docker.is_used(name):
+        return docker.statuses(name)
     base = saved_base(name)
     if base is None:
         return []

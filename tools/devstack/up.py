@@ -4,10 +4,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tools.devstack import catalogue, envfile, migrations, postgres, processes, reconcile
+from tools.devstack import catalogue, docker, envfile, migrations, postgres, processes, reconcile
 from tools.devstack.component import Component
 from tools.devstack.interruption import uninterrupted
 from tools.devstack.ports import choose_base, parse_base
@@ -35,32 +35,48 @@ def up(name: str, *, servers_only: bool) -> Stack:
 
     Starts what does not run, what changed since it was started and what does not answer; leaves the rest alone.
     """
+    if docker.is_used(name) or (not _runs_locally(name) and docker.engine_answers()):
+        with _locked(name):
+            stack = _open(name, docker.is_used(name))
+            docker.up(stack, servers_only=servers_only)
+            if servers_only:
+                postgres.ensure_owner_and_database(stack)
+        return stack
     check_platform()
     root = ensure_root_folder()
-    with exclusive(stack_folder(name) / "lock", f"starting or stopping the {name} stack"):
-        stack = _open(name)
+    with _locked(name):
+        stack = _open(name, _runs_locally(name))
         with _stopped_on_failure(stack) as started:
-            reconcile.start_all(stack, catalogue.servers(stack, root), started)
-            write_private(stack.env_file, envfile.render(envfile.variables(stack)))
-            postgres.ensure_owner_and_database(stack)
-            if not servers_only:
-                _migrate(stack)
-                reconcile.start_all(stack, catalogue.product(stack, root), started)
+            _start_locally(stack, root, started, servers_only=servers_only)
     say(f"{stack.name}: everything is ready" if started else f"{stack.name}: everything was ready already")
     return stack
 
 
-def _open(name: str) -> Stack:
+def _start_locally(stack: Stack, root: Path, started: list[Component], *, servers_only: bool) -> None:
+    reconcile.start_all(stack, catalogue.servers(stack, root), started)
+    write_private(stack.env_file, envfile.render(envfile.variables(stack)))
+    postgres.ensure_owner_and_database(stack)
+    if not servers_only:
+        _migrate(stack)
+        reconcile.start_all(stack, catalogue.product(stack, root), started)
+
+
+def _locked(name: str) -> AbstractContextManager[None]:
+    return exclusive(stack_folder(name) / "lock", f"starting or stopping the {name} stack")
+
+
+def _runs_locally(name: str) -> bool:
+    base = saved_base(name)
+    return base is not None and bool(processes.members(open_stack(name, base)))
+
+
+def _open(name: str, running: bool) -> Stack:
     """The stack on the ports it already runs on, else on its last ones or the next free ones."""
-    folder = stack_folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
     requested, saved = os.environ.get("DEV_PORT_BASE"), saved_base(name)
-    if saved is not None:
-        stack = open_stack(name, saved)
-        if processes.members(stack):
-            _refuse_other_ports(requested, saved)
-            return stack
-    _check_disk(folder)
+    if running and saved is not None:
+        _refuse_other_ports(requested, saved)
+        return open_stack(name, saved)
+    _check_disk(stack_folder(name))
     return open_stack(name, choose_base(name, requested, saved))
 
 
