@@ -56,6 +56,7 @@ def as_json(name: str, statuses: Sequence[ComponentStatus]) -> str:
 def print_table(name: str, statuses: Sequence[ComponentStatus]) -> None:
     """The same for people, and what to do when something is not well."""
     # Imported here: only this command draws, and rich takes longer to import than the others take to run.
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -63,19 +64,27 @@ def print_table(name: str, statuses: Sequence[ComponentStatus]) -> None:
     if not statuses:
         console.print(f"The {name} stack was never started here. Start it: ./tools/dev up")
         return
-    table = Table(title=f"Stack {name}", title_justify="left")
-    for heading in ("component", "state", "pid", "up", "url", "health"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "health")
+    table = Table(title=f"Stack {name}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("component", "state", "pid", "up", "url"):
+        table.add_column(heading, no_wrap=True)
     colours = {"ready": "green", "unwell": "yellow", "dead": "red", "stopped": "dim"}
     for status in statuses:
-        table.add_row(
-            status.component,
-            f"[{colours[status.state]}]{status.state}[/]",
-            str(status.pid or ""),
-            "" if status.uptime_s is None else f"{status.uptime_s // 60}:{status.uptime_s % 60:02}",
-            status.url,
-            f"{status.health}{' (older than the checkout)' if status.outdated else ''}",
-        )
+        state = f"[{colours[status.state]}]{status.state}[/]"
+        table.add_row(status.component, state, str(status.pid or ""), _duration(status.uptime_s), status.url)
     console.print(table)
+    for status in statuses:
+        if status.state in {"unwell", "dead"}:
+            console.print(f"{status.component}: {status.health}", markup=False)
+        if status.outdated:
+            console.print(f"{status.component}: older than the checkout")
     if any(status.state != "ready" or status.outdated for status in statuses):
         console.print("Start or mend what is not ready: ./tools/dev up")
+
+
+def _duration(seconds: int | None) -> str:
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
