@@ -132,7 +132,7 @@ def test_a_component_that_never_answers_is_given_up(stack: Stack) -> None:
     """`up` ends in any case."""
     silent = script_component("import time; time.sleep(60)", lambda: "HTTP 503: database: away")
 
-    with pytest.raises(StackError, match="not ready after 1 s .*database: away"):
+    with pytest.raises(StackError, match=r"not ready after 1 s .*database: away"):
         start(stack, silent)
 
 

@@ -1,5 +1,6 @@
 """What the local stack decides before it touches anything: ports, mirrors, messages, tokens, environment files."""
 
+import json
 import os
 import platform
 import shutil
@@ -134,8 +135,8 @@ def test_a_token_says_what_was_asked_for(stack: Stack, monkeypatch: pytest.Monke
 def test_a_pid_that_another_program_has_now_is_not_ours(stack: Stack) -> None:
     """After a restart of the machine, `down` must not kill a stranger."""
     (stack.folder / "run").mkdir()
-    record = '{"pid": %d, "ticks": 1, "fingerprint": "f", "at": 0}' % os.getpid()
-    stack.pid_file("redis").write_text(record)
+    record = {"pid": os.getpid(), "ticks": 1, "fingerprint": "f", "at": 0}
+    stack.pid_file("redis").write_text(json.dumps(record))
 
     assert processes.running(stack, "redis") is None
 
