@@ -1,7 +1,7 @@
 """Builds the HTTP application of a service: routes, guard, errors, OpenAPI, status."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from litestar import Litestar, Router
 from litestar.config.compression import CompressionConfig
@@ -9,7 +9,7 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp
+from uvicorn._types import ASGIApplication
 
 from analytics_core.http.edge import Edge
 from analytics_core.http.guards import (
@@ -19,6 +19,7 @@ from analytics_core.http.guards import (
     provide_decision,
     provide_scope,
 )
+from analytics_core.http.money import DecimalSchema
 from analytics_core.http.problems import EXCEPTION_HANDLERS
 from analytics_core.http.status import STATUS_ROUTES
 from analytics_core.lifecycle import Dependencies
@@ -67,6 +68,7 @@ def build_app(
             ),
             use_handler_docstrings=True,
         ),
+        plugins=[DecimalSchema()],
         compression_config=CompressionConfig(backend="gzip", minimum_size=1024, gzip_compress_level=5),
         request_max_body_size=body_bytes_max,
         logging_config=None,
@@ -76,9 +78,9 @@ def build_app(
     return app
 
 
-def with_edge(app: Litestar) -> ASGIApp:
+def with_edge(app: Litestar) -> ASGIApplication:
     """The application behind request ids, metrics, traces and request logs."""
-    return Edge(app)
+    return cast("ASGIApplication", Edge(app))  # Litestar and uvicorn spell the same protocol differently
 
 
 def _instance(value: object) -> Provide:

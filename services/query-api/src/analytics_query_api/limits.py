@@ -1,0 +1,29 @@
+"""Every bound of the query API in one place."""
+
+from datetime import timedelta
+
+from analytics_query_api.periods import Granularity
+
+# A range is bounded by the buckets that it may hold: 2,208 hours or 400 days, the whole raw retention by day.
+RANGE_MAX = {Granularity.HOUR: timedelta(days=92), Granularity.DAY: timedelta(days=400)}
+
+PAGE_POINTS_DEFAULT = 1_000
+PAGE_POINTS_MAX = 10_000
+
+MODEL_IDS_MAX = 100
+MODEL_ID_CHARACTERS_MAX = 200
+# A position holds one model id (at most 800 bytes of UTF-8), a bucket and two digests, in base64.
+CURSOR_CHARACTERS_MAX = 1_500
+
+# Requests that wait for a database connection hold memory and their callers' patience: after this many, or this long,
+# the honest answer is "later".
+WAITING_QUERIES_MAX = 64
+WAITING_SECONDS_MAX = 5.0
+
+AUDIT_POOL_SIZE = 2
+"""Connections for audit records: groups are written one after the other, a second one spares the readiness check."""
+
+# A cache that needs longer than this is no help: the query behind it takes 1 to 3 ms.
+REDIS_TIMEOUT_SECONDS = 0.1
+REDIS_PAUSE_SECONDS = 5.0
+REDIS_CONNECTIONS_MAX = 16

@@ -1,0 +1,162 @@
+"""Rows of the database to answers."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from analytics_core.access import OrgScope
+from analytics_core.buckets import is_finalized
+from analytics_core.units import cents_from_microcents
+from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness
+from analytics_query_api.latencies import EncodedHistogram, merged, percentiles
+from analytics_query_api.paging import Position, encode_cursor
+from analytics_query_api.periods import last_bucket_end
+from analytics_query_api.responses import (
+    Confidence,
+    FreshnessReport,
+    ModelFreshness,
+    ReliabilityPoint,
+    ReliabilityReport,
+    ReliabilityTotals,
+    UsagePoint,
+    UsageReport,
+    UsageTotals,
+)
+from analytics_query_api.selection import UTC_NAME, Selection
+
+
+def usage_report(
+    scope: OrgScope, selection: Selection, state: Freshness, rows: Sequence[Any], totals: Any
+) -> UsageReport:
+    """The answer for a page as `usage_page` and `usage_totals` gave it."""
+    page = rows[: selection.limit]
+    return UsageReport(
+        **_report(scope, selection, state),
+        series=[
+            UsagePoint(**_point(row, selection, state), **_usage(row), revised_at=row["revised_at"]) for row in page
+        ],
+        totals=UsageTotals(**_usage(totals), confidence=_confidence(_range_end(selection), state)),
+        next_cursor=_next_cursor(rows, selection),
+    )
+
+
+def reliability_report(
+    scope: OrgScope,
+    selection: Selection,
+    state: Freshness,
+    rows: Sequence[Any],
+    totals: Any,
+    histograms: Sequence[EncodedHistogram],
+) -> ReliabilityReport:
+    """The answer for a page as `reliability_page`, `reliability_totals` and `range_histograms` gave it."""
+    page = rows[: selection.limit]
+    latencies = percentiles([(row["bins"], row["counts"]) for row in page])
+    (range_latencies,) = percentiles([merged(histograms)])
+    return ReliabilityReport(
+        **_report(scope, selection, state),
+        series=[
+            ReliabilityPoint(
+                **_point(row, selection, state), **_outcomes(row), error_rate=_error_rate(row), latency_ms=latency
+            )
+            for row, latency in zip(page, latencies, strict=True)
+        ],
+        totals=ReliabilityTotals(
+            **_outcomes(totals),
+            error_rate=_error_rate(totals),
+            latency_ms=range_latencies,
+            confidence=_confidence(_range_end(selection), state),
+        ),
+        next_cursor=_next_cursor(rows, selection),
+    )
+
+
+def freshness_report(
+    scope: OrgScope,
+    pipeline: PipelineFacts,
+    models: Sequence[ModelFacts],
+    model_ids: Sequence[str],
+    now: datetime,
+) -> FreshnessReport:
+    """The freshness of some models, or of all; unknown where none of them ever had an event."""
+    chosen = [model for model in models if not model_ids or model.model_id in model_ids]
+    overall = freshness(pipeline, chosen, now)
+    return FreshnessReport(
+        **msgspec.structs.asdict(overall),
+        org_id=scope.org_id,
+        entries=[
+            ModelFreshness(
+                model_id=model.model_id,
+                last_event_at=model.last_event_at,
+                last_rollup_at=model.last_rollup_at,
+                lag_seconds=overall.lag_seconds,
+                status=overall.status,
+            )
+            for model in chosen
+        ],
+    )
+
+
+def _report(scope: OrgScope, selection: Selection, state: Freshness) -> dict[str, Any]:
+    return {
+        "org_id": scope.org_id,
+        "granularity": selection.granularity,
+        "timezone": UTC_NAME,
+        "start": selection.start,
+        "end": selection.end,
+        "freshness": state,
+    }
+
+
+def _point(row: Any, selection: Selection, state: Freshness) -> dict[str, Any]:
+    return {
+        "bucket_start": row["bucket_start"],
+        "model_id": row["model_id"] if selection.by_model else msgspec.UNSET,
+        "revision": row["revision"],
+        "confidence": _confidence(row["bucket_start"] + selection.granularity.width, state),
+    }
+
+
+def _outcomes(row: Any) -> dict[str, Any]:
+    failed = row["error_count"] + row["timeout_count"] + row["throttled_count"]
+    return {
+        "invocations": row["invocations"],
+        "success_count": row["invocations"] - failed,
+        "error_count": row["error_count"],
+        "timeout_count": row["timeout_count"],
+        "throttled_count": row["throttled_count"],
+    }
+
+
+def _usage(row: Any) -> dict[str, Any]:
+    return _outcomes(row) | {
+        "input_tokens": row["input_tokens"],
+        "output_tokens": row["output_tokens"],
+        "cached_input_tokens": row["cached_input_tokens"],
+        "reasoning_tokens": row["reasoning_tokens"],
+        "cost_estimate_cents": cents_from_microcents(row["cost_microcents"]),
+    }
+
+
+def _error_rate(row: Any) -> float | None:
+    """Every outcome but success counts as failed; no rate of no calls."""
+    failed: int = row["error_count"] + row["timeout_count"] + row["throttled_count"]
+    return failed / row["invocations"] if row["invocations"] else None
+
+
+def _confidence(bucket_end: datetime, state: Freshness) -> Confidence:
+    return Confidence.FINALIZED if is_finalized(bucket_end, state.watermark) else Confidence.ESTIMATED
+
+
+def _range_end(selection: Selection) -> datetime:
+    return last_bucket_end(selection.end, selection.granularity)
+
+
+def _next_cursor(rows: Sequence[Any], selection: Selection) -> str | None:
+    """Rows beyond the page's limit prove that there is a next one."""
+    if len(rows) <= selection.limit:
+        return None
+    last = rows[selection.limit - 1]
+    position = Position(last["bucket_start"], last["model_id"] if selection.by_model else None)
+    return encode_cursor(position, selection.fingerprint)

@@ -1,0 +1,9 @@
+"""The HTTP API: what a caller may ask, one file a resource."""
+
+from typing import Any
+
+from analytics_query_api.routes.freshness import get_freshness
+from analytics_query_api.routes.reliability import get_reliability
+from analytics_query_api.routes.usage import get_usage
+
+ROUTES: list[Any] = [get_usage, get_reliability, get_freshness]

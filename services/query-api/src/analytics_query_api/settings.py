@@ -1,0 +1,36 @@
+"""The variables of query-api beside those of every service with users."""
+
+from datetime import timedelta
+
+from pydantic import Field, SecretStr, model_validator
+
+from analytics_core.settings import AuthenticatedServiceSettings, Duration, require_scheme
+
+
+class QueryApiSettings(AuthenticatedServiceSettings):
+    """Read from the environment once, at start."""
+
+    service_name: str = Field(default="analytics-query-api", description="Name in logs, traces and audit records.")
+    database_read_url: SecretStr | None = Field(
+        default=None, description="A replica to read from; DATABASE_URL then only takes the audit records."
+    )
+    redis_url: SecretStr = Field(description="redis://host:port/number; a cache, its loss costs time alone.")
+    freshness_cache_ttl: Duration = Field(
+        default=timedelta(minutes=5),
+        gt=timedelta(0),
+        le=timedelta(hours=24),
+        description="How long freshness facts stay in Redis unless a rollup drops them first.",
+    )
+    query_timeout: Duration = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(milliseconds=10),
+        le=timedelta(minutes=5),
+        description="A query that takes longer is cancelled and answered with 503.",
+    )
+
+    @model_validator(mode="after")
+    def _check_own_urls(self) -> "QueryApiSettings":
+        require_scheme("REDIS_URL", self.redis_url, ("redis", "rediss"))
+        if self.database_read_url is not None:
+            require_scheme("DATABASE_READ_URL", self.database_read_url, ("postgres", "postgresql"))
+        return self

@@ -1,0 +1,103 @@
+"""The one place that builds what the service is made of, and takes it down again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from litestar import Litestar
+
+from analytics_core import clock
+from analytics_core.audit import AuditLog
+from analytics_core.database import ReadDatabase, WriteDatabase
+from analytics_core.http.app import build_app, with_edge
+from analytics_core.http.guards import AccessGuard
+from analytics_core.http.identity import Authenticator
+from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
+from analytics_query_api.cache import FreshnessCache, redis_client
+from analytics_query_api.limits import AUDIT_POOL_SIZE
+from analytics_query_api.reader import Reader
+from analytics_query_api.routes import ROUTES
+from analytics_query_api.settings import QueryApiSettings
+from analytics_query_api.wakeups import FoldListener
+
+TITLE = "Analytics Query API"
+DESCRIPTION = """\
+Usage, cost, reliability and freshness of an organisation, from rollups that every accepted event reaches exactly once.
+
+Buckets are UTC hours or days. A series has the whole buckets that start in [start, end); buckets without calls are not
+listed. Costs are exact decimals of cents. Errors are problem+json (RFC 9457). Answers carry an ETag for If-None-Match.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What runs while the service does."""
+
+    app: Litestar
+    dependencies: Dependencies
+    audit: AuditLog
+    folds: FoldListener
+
+
+@asynccontextmanager
+async def open_resources(settings: QueryApiSettings) -> AsyncIterator[Resources]:
+    """Everything that the service holds open. Connects to nothing yet."""
+    read_url = settings.database_read_url or settings.database_url
+    async with (
+        ReadDatabase.open(
+            read_url.get_secret_value(),
+            application_name=settings.service_name,
+            pool_size=settings.database_pool_size,
+            statement_timeout=settings.query_timeout,
+        ) as database,
+        WriteDatabase.open(
+            settings.database_url.get_secret_value(),
+            application_name=f"{settings.service_name}-audit",
+            pool_size=AUDIT_POOL_SIZE,
+            statement_timeout=settings.query_timeout,
+        ) as audit_database,
+        redis_client(settings.redis_url.get_secret_value()) as redis,
+    ):
+        cache = FreshnessCache(redis, settings.freshness_cache_ttl // timedelta(milliseconds=1))
+        folds = FoldListener(settings.rabbitmq_url.get_secret_value(), cache)
+        audit = AuditLog(audit_database, settings.service_name)
+        needed = {
+            # Not the pool of the queries: a check that waits behind slow ones would take a busy service for a dead one.
+            "database": Dependency(audit_database.ping),
+            "redis": Dependency(cache.ping, required=False),
+            "rabbitmq": Dependency(folds.check, required=False),
+        }
+        if settings.database_read_url is not None:
+            needed["database-read"] = Dependency(database.ping)
+        dependencies = Dependencies(needed)
+        app = build_app(
+            title=TITLE,
+            description=DESCRIPTION,
+            routes=ROUTES,
+            guard=AccessGuard(Authenticator(settings, clock.now), audit, clock.now),
+            dependencies=dependencies,
+            resources={
+                "reader": Reader(database, settings.database_pool_size, clock.now),
+                "freshness_cache": cache,
+            },
+        )
+        yield Resources(app, dependencies, audit, folds)
+
+
+async def serve(settings: QueryApiSettings, stop: asyncio.Event) -> None:
+    """Run the service until `stop` is set."""
+    async with open_resources(settings) as resources:
+        audit = asyncio.create_task(resources.audit.run())
+        try:
+            await run_until_stopped(
+                stop,
+                serve_http(with_edge(resources.app), settings, stop),
+                resources.dependencies.watch(stop),
+                resources.folds.run(stop),
+            )
+        finally:
+            # The last requests have their answers now, so nobody records any more.
+            audit.cancel()
+            await asyncio.gather(audit, return_exceptions=True)
