@@ -1,0 +1,108 @@
+"""The fold: one transaction adds some batches to the rollups and marks them folded.
+
+A batch is in the rollups if and only if its `folded_at` is set, so a kill at any moment leaves nothing to mend.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from analytics_core.buckets import DAY, HOUR, SETTLE
+from analytics_core.database import BAD_DATA, WriteDatabase, WriteSession
+from analytics_core.errors import AnalyticsError
+from analytics_core.messages import ORG_IDS_MAX
+from analytics_core.sql import load_queries
+from analytics_rollup.limits import BATCHES_MAX, EVENTS_MAX
+
+QUERIES = load_queries("analytics_rollup", "fold")
+
+_MERGE_HOURS = QUERIES["merge_buckets"]
+_ROLLUPS: tuple[tuple[str, timedelta], ...] = (
+    (_MERGE_HOURS, HOUR),
+    (_MERGE_HOURS.replace("analytics.usage_hourly", "analytics.usage_daily"), DAY),
+)
+
+
+class NotFoldable(AnalyticsError):
+    """These batches cannot be folded as they are; nothing was written. One of them may be the culprit for all."""
+
+    def __init__(self, batch_ids: Sequence[int], reason: str) -> None:
+        super().__init__(f"batches {', '.join(map(str, batch_ids))}: {reason}")
+        self.batch_ids = list(batch_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which batches to fold: the oldest ones, or `alone` one of them; never those in `without`."""
+
+    alone: int | None = None
+    without: frozenset[int] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What one committed fold did. `org_ids` is None for more than `ORG_IDS_MAX` organisations; `more`: others wait."""
+
+    batch_ids: list[int]
+    events: int
+    org_ids: list[UUID] | None
+    more: bool
+
+
+async def fold(database: WriteDatabase, claim: Claim) -> Fold | None:
+    """Fold the claimed batches exactly once; None when there is none that nobody else is folding.
+
+    Raises `NotFoldable` when the data are to blame, and what the driver raises when the server is.
+    """
+    # A crash of the server may undo the last folds: the marks go with the numbers, and the batches are folded again.
+    async with database.write(synchronous_commit=False) as session:
+        locked = await session.fetch(QUERIES["claim"], BATCHES_MAX, claim.alone, list(claim.without))
+        batches = _within_limit(locked)
+        if not batches:
+            return None
+        batch_ids = [batch["batch_id"] for batch in batches]
+        try:
+            events, org_ids = await _add_to_rollups(session, [batch for batch in batches if batch["stored_count"]])
+        except BAD_DATA as error:
+            raise NotFoldable(batch_ids, f"{type(error).__name__}: {error}") from error
+        stored = sum(batch["stored_count"] for batch in batches)
+        if events != stored:
+            # Events outside the batch's own time bounds, or rows that are gone: folding would lose them for good.
+            raise NotFoldable(batch_ids, f"{stored} events were stored, {events} are found")
+        await session.execute(QUERIES["mark_folded"], batch_ids)
+    return Fold(batch_ids, events, org_ids, more=len(locked) == BATCHES_MAX or len(batches) < len(locked))
+
+
+def _within_limit(locked: Sequence[Any]) -> list[Any]:
+    """The first batches with at most `EVENTS_MAX` events together, but at least one."""
+    events = 0
+    taken: list[Any] = []
+    for batch in locked:
+        events += batch["stored_count"]
+        if taken and events > EVENTS_MAX:
+            break
+        taken.append(batch)
+    return taken
+
+
+async def _add_to_rollups(session: WriteSession, batches: Sequence[Any]) -> tuple[int, list[UUID] | None]:
+    """The number of events added, and whose they are."""
+    if not batches:
+        return 0, []
+    await session.execute(QUERIES["create_delta"])
+    await session.execute(QUERIES["plan_with_values"])
+    await session.execute(
+        QUERIES["aggregate"],
+        [batch["batch_id"] for batch in batches],
+        min(batch["occurred_min"] for batch in batches),
+        max(batch["occurred_max"] for batch in batches),
+    )
+    accepted_at = min(batch["first_chunk_at"] for batch in batches)
+    for merge, width in _ROLLUPS:
+        await session.execute(merge, width, SETTLE, accepted_at)
+    await session.execute(QUERIES["note_freshness"])
+    (totals,) = await session.fetch(QUERIES["delta_totals"], ORG_IDS_MAX + 1)
+    org_ids: list[UUID] = totals["org_ids"] or []
+    return totals["events"], org_ids if len(org_ids) <= ORG_IDS_MAX else None

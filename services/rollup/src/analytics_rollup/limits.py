@@ -1,0 +1,26 @@
+"""Every bound of the fold in one place."""
+
+BATCHES_MAX = 100
+"""Batches of one fold: small ones cost by their number (locks, index probes)."""
+
+EVENTS_MAX = 200_000
+"""Stored events of one fold, unless a single batch has more: 1 s of work and 30 MB of the server's memory."""
+
+POLL_SECONDS = 1.0
+"""How often an idle worker looks for batches when no message wakes it."""
+
+REST_SECONDS_MAX = 1.0
+"""Longest pause after a fold. A worker rests as long as it worked: two folds close together touch the same hot buckets
+twice, and ingest on the same machine needs the processor, too. A backlog is folded without rests."""
+
+SUSPECT_RETRY_SECONDS = 60.0
+"""How often a batch that cannot be folded is tried again, alone."""
+
+OBSERVE_SECONDS = 2.0
+"""How often lag and backlog are measured."""
+
+PUBLISH_TIMEOUT_SECONDS = 1.0
+"""A message that RabbitMQ does not take within this time is not sent: its receivers poll."""
+
+WAKE_UPS_MAX = 10
+"""Messages that wait in the queue: one is enough to wake a worker, the rest only say the same."""

@@ -1,0 +1,32 @@
+"""The variables of rollup beside those of every service."""
+
+from datetime import timedelta
+
+from pydantic import Field, model_validator
+
+from analytics_core.errors import SettingsError
+from analytics_core.settings import Duration, ServiceSettings
+
+OTHER_CONNECTIONS = 3
+"""For measuring, the sampled reconcile and the readiness check."""
+
+
+class Settings(ServiceSettings):
+    """Read from the environment once, at start."""
+
+    service_name: str = Field(default="analytics-rollup", description="Name in logs, traces and audit records.")
+    aggregation_workers: int = Field(
+        default=2, ge=1, le=16, description="Folds under way at the same time when batches have piled up."
+    )
+    reconcile_interval: Duration = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(seconds=1),
+        le=timedelta(hours=24),
+        description="How often a sample of closed buckets is compared with a recount from the events.",
+    )
+
+    @model_validator(mode="after")
+    def _check_pool(self) -> "Settings":
+        if self.database_pool_size < self.aggregation_workers + OTHER_CONNECTIONS:
+            raise SettingsError([f"DATABASE_POOL_SIZE: {OTHER_CONNECTIONS} more than AGGREGATION_WORKERS at least"])
+        return self

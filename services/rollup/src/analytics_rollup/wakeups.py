@@ -1,0 +1,96 @@
+"""Messages that save waiting: hears of committed batches, tells of folds. Without RabbitMQ everybody polls."""
+
+import asyncio
+import logging
+from uuid import uuid4
+
+import msgspec
+import structlog
+from faststream import AckPolicy
+from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
+
+from analytics_core.lifecycle import Backoff, sleep_unless_stopped
+from analytics_core.messages import EXCHANGE, ROLLUP_COMPLETED, USAGE_BATCH_COMMITTED, RollupCompleted
+from analytics_rollup.limits import PUBLISH_TIMEOUT_SECONDS, WAKE_UPS_MAX
+
+log = structlog.get_logger()
+
+_EXCHANGE = RabbitExchange(EXCHANGE, type=ExchangeType.TOPIC, durable=True)
+
+
+class WakeUps:
+    """The connection to RabbitMQ. `batches_wait` is set by each message that says so."""
+
+    def __init__(self, rabbitmq_url: str) -> None:
+        self.batches_wait = asyncio.Event()
+        self._connected = False
+        self._broker = RabbitBroker(
+            rabbitmq_url,
+            apply_types=False,
+            # A wake-up in flight is worth no wait at the end.
+            graceful_timeout=1.0,
+            default_channel=Channel(prefetch_count=WAKE_UPS_MAX),
+            logger=logging.getLogger("faststream"),
+            log_level=logging.DEBUG,
+            on_close=[self._on_close],
+            on_reconnected=[self._on_reconnected],
+        )
+        # A queue of this process alone, gone when it goes: what was said while nobody listened is in the database.
+        queue = RabbitQueue(
+            f"rollup.{USAGE_BATCH_COMMITTED}.{uuid4().hex}",
+            routing_key=USAGE_BATCH_COMMITTED,
+            exclusive=True,
+            arguments={"x-max-length": WAKE_UPS_MAX},
+        )
+        subscriber = self._broker.subscriber(queue, _EXCHANGE, ack_policy=AckPolicy.ACK_FIRST, decoder=_ignore_content)
+        subscriber(self._on_message)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Listen until stopped; connects, and reconnects, as often as it takes."""
+        backoff = Backoff()
+        while not stop.is_set():
+            try:
+                await self._broker.start()
+            except Exception:  # noqa: BLE001 — whatever the client raises, the next try may work
+                # The dependency check logs the outage, once; a line for each try would bury it.
+                await sleep_unless_stopped(stop, backoff.next_seconds())
+            else:
+                self._connected = True
+                await stop.wait()
+        await self._broker.stop()
+
+    async def check(self) -> None:
+        """Return when connected; raises `ConnectionError` when not."""
+        if not self._connected:
+            raise ConnectionError("not connected")
+
+    async def announce(self, message: RollupCompleted) -> None:
+        """Tell of a fold, if RabbitMQ is there. Never raises: whoever misses it polls."""
+        if not self._connected:
+            return
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
+                await self._broker.publish(
+                    msgspec.json.encode(message),
+                    exchange=_EXCHANGE,
+                    routing_key=ROLLUP_COMPLETED,
+                    content_type="application/json",
+                    mandatory=False,
+                )
+        except Exception as error:  # noqa: BLE001 — a wake-up is never worth a failed fold
+            log.debug("announcement_lost", routing_key=ROLLUP_COMPLETED, error=f"{type(error).__name__}: {error}")
+
+    async def _on_message(self, _: None) -> None:
+        self.batches_wait.set()
+
+    def _on_close(self, *_: object) -> None:
+        self._connected = False
+
+    async def _on_reconnected(self, *_: object) -> None:
+        self._connected = True
+        # Batches committed between the connections went unheard.
+        self.batches_wait.set()
+
+
+async def _ignore_content(_: RabbitMessage) -> None:
+    """Whatever the message says, the answer is to look into the database."""
