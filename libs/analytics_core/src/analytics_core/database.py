@@ -4,7 +4,7 @@
 one transaction each, committed when the block ends and rolled back when it raises.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +27,15 @@ UNREACHABLE = (
     asyncpg.TooManyConnectionsError,
 )
 """What a query raises while the server is away: worth trying again, no fault of the query."""
+
+CONTENDED = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+"""Deadlocks, lock timeouts and statements that took too long: others were in the way, trying again helps."""
+
+BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""What a statement raises because of the values in it: trying again does not help."""
+
+REFUSED = (asyncpg.PostgresError,)
+"""Anything that the server answers with an error, the above included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,14 @@ class ReadSession:
         """Rows one by one from a server-side cursor, `prefetch` at a time in memory."""
         cursor: AsyncIterator[Any] = self.connection.cursor(query, *args, prefetch=prefetch)
         return cursor
+
+    async def copy_csv(self, query: str, *args: object, sink: Callable[[bytes], Awaitable[None]]) -> int:
+        """`COPY (query) TO STDOUT` with a header line, piece by piece into `sink`; the number of rows.
+
+        The server waits while `sink` does. Arguments reach the query as literals, quoted by the server.
+        """
+        tag: str = await self.connection.copy_from_query(query, *args, output=sink, format="csv", header=True)
+        return int(tag.rpartition(" ")[2])
 
 
 @dataclass(frozen=True, slots=True)
