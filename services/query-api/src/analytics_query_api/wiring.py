@@ -10,6 +10,7 @@ from litestar import Litestar
 
 from analytics_core import clock
 from analytics_core.audit import AuditLog
+from analytics_core.clock import Clock
 from analytics_core.database import ReadDatabase, WriteDatabase
 from analytics_core.http.app import build_app, with_edge
 from analytics_core.http.guards import AccessGuard
@@ -42,7 +43,7 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: QueryApiSettings) -> AsyncIterator[Resources]:
+async def open_resources(settings: QueryApiSettings, now: Clock = clock.now) -> AsyncIterator[Resources]:
     """Everything that the service holds open. Connects to nothing yet."""
     read_url = settings.database_read_url or settings.database_url
     async with (
@@ -76,10 +77,10 @@ async def open_resources(settings: QueryApiSettings) -> AsyncIterator[Resources]
             title=TITLE,
             description=DESCRIPTION,
             routes=ROUTES,
-            guard=AccessGuard(Authenticator(settings, clock.now), audit, clock.now),
+            guard=AccessGuard(Authenticator(settings, now), audit, now),
             dependencies=dependencies,
             resources={
-                "reader": Reader(database, settings.database_pool_size, clock.now),
+                "reader": Reader(database, settings.database_pool_size, now),
                 "freshness_cache": cache,
             },
         )

@@ -17,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal_column,
     select,
     tuple_,
 )
@@ -28,6 +29,8 @@ from analytics_query_api.queries.tables import ROLLUPS
 from analytics_query_api.selection import Selection
 
 _TIME: DateTime = DateTime(timezone=True)
+# Part of the text: what is a parameter has a name that `values_of` knows.
+_ZERO = literal_column("0", BigInteger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +108,4 @@ def point_sums(shape: Shape, names: Sequence[str]) -> list[ColumnElement[Any]]:
 
 def sums(shape: Shape, names: Sequence[str]) -> list[ColumnElement[Any]]:
     """Totals, 0 of nothing. PostgreSQL sums bigint to numeric; the cast back raises where it would not fit."""
-    return [cast(func.coalesce(func.sum(shape.rollup.c[name]), 0), BigInteger).label(name) for name in names]
+    return [cast(func.coalesce(func.sum(shape.rollup.c[name]), _ZERO), BigInteger).label(name) for name in names]

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, func, literal_column, select
+from sqlalchemy import ColumnElement, Integer, LargeBinary, func, literal_column, select
 
 from analytics_core.access import OrgScope
 from analytics_core.buckets import DAY
@@ -16,8 +16,8 @@ from analytics_query_api.queries.run import Statement, compiled, fetch
 from analytics_query_api.selection import Selection
 
 OUTCOMES = ("invocations", "error_count", "timeout_count", "throttled_count")
-# What `array_send` writes before the elements: dimensions, flags, type, and the bounds of the one dimension.
-_ARRAY_HEADER_BYTES = 20
+# `array_send` writes 20 bytes before them: dimensions, flags, type, and the bounds of the one dimension.
+_FIRST_ELEMENT = literal_column("21", Integer)
 
 
 async def reliability_page(session: ReadSession, scope: OrgScope, selection: Selection) -> list[Any]:
@@ -84,7 +84,7 @@ def _elements(shape: Shape) -> list[ColumnElement[Any]]:
     """The arrays' elements as bytes: a driver that builds lists of numbers takes as long as the query itself."""
     columns = {"bins": shape.rollup.c.latency_bins, "counts": shape.rollup.c.latency_counts}
     return [
-        func.substr(func.array_send(array, type_=LargeBinary), _ARRAY_HEADER_BYTES + 1).label(name)
+        func.substr(func.array_send(array, type_=LargeBinary), _FIRST_ELEMENT).label(name)
         for name, array in columns.items()
     ]
 
