@@ -21,6 +21,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA analytics
 
 GRANT INSERT ON analytics.usage_events, analytics.ingestion_batches, analytics.dead_letters TO analytics_ingest;
 GRANT INSERT, UPDATE ON analytics.stream_offsets TO analytics_ingest;
+-- A batch draws its id before its row is written, because its events carry it.
+GRANT USAGE ON SEQUENCE analytics.ingestion_batches_batch_id_seq TO analytics_ingest;
 
 GRANT INSERT, UPDATE, DELETE ON analytics.usage_hourly, analytics.usage_daily, analytics.freshness_status TO analytics_rollup;
 GRANT UPDATE (folded_at) ON analytics.ingestion_batches TO analytics_rollup;

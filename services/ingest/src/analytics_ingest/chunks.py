@@ -1,0 +1,129 @@
+"""What the broker delivers: a chunk of entries, each an AMQP 1.0 message or a batch of them. Pure.
+
+Layout: https://github.com/rabbitmq/osiris (`osiris_log.erl`) and the stream protocol's `Deliver` command.
+"""
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from analytics_ingest.amqp import NotAmqp, data_of
+from analytics_ingest.limits import INFLATED_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Messages with consecutive offsets that the broker accepted together."""
+
+    first_offset: int
+    records: int
+    accepted_at: datetime
+    entries: int
+    data: bytes
+
+    @property
+    def end_offset(self) -> int:
+        """The offset after the last message."""
+        return self.first_offset + self.records
+
+
+class Unreadable(NamedTuple):
+    """A message without an event's bytes in it: `raw` is what came instead."""
+
+    raw: bytes
+    detail: str
+
+
+class CorruptChunk(Exception):
+    """Lengths in the chunk contradict each other, so no message of it can be trusted."""
+
+
+def read_bodies(chunk: Chunk) -> list[bytes | Unreadable]:
+    """The body of each message of the chunk, one for each offset. Raises `CorruptChunk`.
+
+    0.6 µs a message on the usual path, a single data section, against 2.5 µs for rstream's AMQP decoder.
+    """
+    data = chunk.data
+    bodies: list[bytes | Unreadable] = []
+    append = bodies.append
+    position = 0
+    inflated_left = INFLATED_BYTES_MAX
+    try:
+        for _ in range(chunk.entries):
+            if data[position] & 0x80:
+                position, inflated_left = _read_sub_batch(data, position, inflated_left, bodies)
+                continue
+            start = position + 4
+            position = start + int.from_bytes(data[position:start], "big")
+            if data[start : start + 4] == b"\x00\x53\x75\xa0" and data[start + 4] == position - start - 5:
+                append(data[start + 5 : position])
+            else:
+                append(_body(data[start:position]))
+    except IndexError:
+        raise CorruptChunk("it ends inside an entry") from None
+    if position != len(data) or len(bodies) != chunk.records:
+        raise CorruptChunk(f"{len(bodies)} messages in {position} bytes, not {chunk.records} in {len(data)}")
+    return bodies
+
+
+def _body(message: bytes) -> bytes | Unreadable:
+    try:
+        return data_of(message)
+    except NotAmqp as error:
+        return Unreadable(message, str(error))
+
+
+_NO_COMPRESSION = 0
+_GZIP = 1
+_GZIP_WINDOW = 31
+
+
+def _read_sub_batch(
+    data: bytes, position: int, inflated_left: int, bodies: list[bytes | Unreadable]
+) -> tuple[int, int]:
+    """Append the messages of the batch at `position`; where the next entry begins and what may still be inflated.
+
+    A batch that cannot be read yields as many `Unreadable` as it has messages; the first one has its bytes.
+    """
+    compression = (data[position] & 0x70) >> 4
+    records = int.from_bytes(data[position + 1 : position + 3], "big")
+    start = position + 11
+    end = start + int.from_bytes(data[position + 7 : start], "big")
+    packed = data[start:end]
+    try:
+        unpacked = _inflate(packed, compression, inflated_left)
+        messages = _split(unpacked, records)
+    except ValueError as error:
+        bodies.append(Unreadable(packed, f"batch of {records} messages: {error}"))
+        bodies.extend([Unreadable(b"", "in the unreadable batch that the message before it began")] * (records - 1))
+        return end, inflated_left
+    bodies.extend(_body(message) for message in messages)
+    return end, inflated_left - (len(unpacked) if compression else 0)
+
+
+def _inflate(packed: bytes, compression: int, bytes_max: int) -> bytes:
+    if compression == _NO_COMPRESSION:
+        return packed
+    if compression != _GZIP:
+        raise ValueError(f"compression {compression} is not supported, only gzip is")
+    inflater = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        unpacked = inflater.decompress(packed, bytes_max + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if len(unpacked) > bytes_max or not inflater.eof:
+        raise ValueError(f"inflates to more than {bytes_max} bytes, or is cut off")
+    return unpacked
+
+
+def _split(unpacked: bytes, records: int) -> list[bytes]:
+    messages = []
+    position = 0
+    for _ in range(records):
+        start = position + 4
+        position = start + int.from_bytes(unpacked[position:start], "big")
+        messages.append(unpacked[start:position])
+    if position != len(unpacked):
+        raise ValueError(f"its lengths add up to {position} of {len(unpacked)} bytes")
+    return messages

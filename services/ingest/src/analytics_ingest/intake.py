@@ -1,0 +1,99 @@
+"""Makes batches of what the reader delivers: full ones under load, young ones otherwise."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+import structlog
+
+from analytics_ingest.batch import Batch
+from analytics_ingest.chunks import Chunk, CorruptChunk, Unreadable, read_bodies
+from analytics_ingest.continuity import Continuity, OffsetRegression
+from analytics_ingest.limits import BATCH_AGE_MAX, DECODE_SLICE, SHORT_STREAM_PATIENCE
+from analytics_ingest.metrics import GAPS
+from analytics_ingest.stream_client import ReaderFailed
+from analytics_ingest.stream_reader import StreamReader
+
+# How often a batch that is old enough looks whether the one before it is committed.
+BUSY_POLL_SECONDS = 0.02
+_NOTHING = Chunk(first_offset=0, records=0, accepted_at=datetime(1970, 1, 1, tzinfo=UTC), entries=0, data=b"")
+
+log = structlog.get_logger()
+
+
+class Intake:
+    """The batches of one attachment to a partition, in order and without overlap."""
+
+    def __init__(self, reader: StreamReader, continuity: Continuity, partition: int, retention: timedelta) -> None:
+        self._reader = reader
+        self._continuity = continuity
+        self._partition = partition
+        self._retention = retention
+        self._chunk = _NOTHING
+        self._bodies: list[bytes | Unreadable] = []
+        self._position = 0
+        self._attached_at = monotonic()
+
+    async def next_batch(self, patience: float, busy: "asyncio.Task[object] | None") -> Batch | None:
+        """A batch when it is full, or old enough and `busy` (the commit before it) is done; None when nothing comes.
+
+        Raises `ReaderFailed`, or `OffsetRegression` when the stream is not the one that was read.
+        """
+        batch = Batch(self._retention)
+        old_at = monotonic() + patience
+        while not batch.is_full:
+            if self._position < len(self._bodies):
+                if not batch.received:
+                    old_at = monotonic() + BATCH_AGE_MAX.total_seconds()
+                await self._decode_slice(batch)
+                continue
+            wait = old_at - monotonic()
+            if wait <= 0:
+                if busy is None or busy.done():
+                    break
+                wait = BUSY_POLL_SECONDS
+            chunk = await self._reader.next_chunk(wait)
+            if chunk is not None:
+                self._open(chunk)
+        return batch if batch.received else None
+
+    async def is_caught_up(self) -> bool:
+        """Whether everything that the broker had accepted when this was called is in batches already given out.
+
+        Raises like `next_batch`.
+        """
+        if self._position < len(self._bodies) or not await self._reader.is_caught_up():
+            return False
+        if not self._continuity.is_proven:
+            self._refuse_short_stream()
+            return False
+        return True
+
+    async def _decode_slice(self, batch: Batch) -> None:
+        bodies = self._bodies[self._position : self._position + DECODE_SLICE]
+        self._position += batch.add(bodies, self._chunk.first_offset + self._position, self._chunk.accepted_at)
+        await asyncio.sleep(0)
+
+    def _open(self, chunk: Chunk) -> None:
+        skip, gap = self._continuity.admit(chunk)
+        if gap is not None:
+            GAPS.labels(self._partition).inc()
+            log.error(
+                "stream_gap",
+                partition=self._partition,
+                first_missing_offset=gap.first_offset,
+                next_offset=gap.end_offset,
+                remedy="retention removed messages before they were read: raise it, or find why ingest was behind",
+            )
+        try:
+            self._bodies = read_bodies(chunk)
+        except CorruptChunk as error:
+            raise ReaderFailed("corrupt_chunk", f"at offset {chunk.first_offset}: {error}") from error
+        self._chunk, self._position = chunk, skip
+
+    def _refuse_short_stream(self) -> None:
+        if monotonic() - self._attached_at > SHORT_STREAM_PATIENCE.total_seconds():
+            raise OffsetRegression(
+                f"the stream ends before offset {self._continuity.attach_offset}, which was committed: it was deleted"
+                " and made again, or the broker lost its end"
+            )

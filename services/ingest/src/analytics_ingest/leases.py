@@ -1,0 +1,140 @@
+"""Who owns which partition: a row in the database, its clock, and an epoch that shuts former owners out."""
+
+import asyncio
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+
+import structlog
+
+from analytics_core.database import WriteDatabase
+from analytics_core.errors import AnalyticsError, FencedError
+from analytics_core.sql import load_queries
+from analytics_ingest.limits import LEASE_SAFETY, RENEWALS_PER_LEASE
+
+QUERIES = load_queries("analytics_ingest", "leases")
+RETRY_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+class LeaseExpired(AnalyticsError):
+    """The lease could not be renewed in time; another owner may exist from now on."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to write one partition, as long as `require` does not raise.
+
+    `next_offset`, `last_accepted_at` and `accepted_through` are what is committed; they move with each commit.
+    """
+
+    stream: str
+    partition: int
+    epoch: int
+    duration: timedelta
+    next_offset: int
+    last_accepted_at: datetime | None
+    accepted_through: datetime | None
+    renewed_at: float
+
+    def require(self) -> None:
+        """Raise `LeaseExpired` when the lease has ended, or nearly."""
+        if monotonic() >= self.ends_at:
+            raise LeaseExpired(f"partition {self.partition}: no renewal for {monotonic() - self.renewed_at:.1f} s")
+
+    @property
+    def ends_at(self) -> float:
+        """When its holder has to stop, on the monotonic clock: earlier than the database lets anybody else begin."""
+        return self.renewed_at + self.duration.total_seconds() * (1 - LEASE_SAFETY)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Somebody else has the lease."""
+
+    owner: str | None
+    free_in_seconds: float
+    accepted_through: datetime | None
+
+
+def owner_name(consumer: str) -> str:
+    """A name that no other process has, alive or dead, and that tells an operator where to look."""
+    return f"{consumer}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Leases:
+    """Takes, keeps and gives back the leases of one stream for one owner."""
+
+    def __init__(self, database: WriteDatabase, stream: str, partitions: int, owner: str, duration: timedelta) -> None:
+        self._database = database
+        self._stream = stream
+        self._partitions = partitions
+        self._owner = owner
+        self._duration = duration
+
+    async def acquire(self, partition: int) -> Lease | Taken:
+        """Take the lease with a new epoch if it is free, expired or already ours.
+
+        The first one to come makes the rows of all partitions: one that nobody reads yet must be known as unread.
+        """
+        asked_at = monotonic()
+        async with self._database.write() as session:
+            row = await session.fetch_row(QUERIES["acquire"], self._stream, partition, self._owner, self._duration)
+            if row is None:
+                other = await session.fetch_row(QUERIES["look"], self._stream, partition)
+                if other is None:
+                    await session.execute(QUERIES["add_partitions"], self._stream, self._partitions)
+                    return Taken(None, 0.0, None)
+                return Taken(other["owner"], other["free_in_seconds"] or 0.0, other["accepted_through"])
+        return Lease(
+            stream=self._stream,
+            partition=partition,
+            epoch=row["epoch"],
+            duration=self._duration,
+            next_offset=row["next_offset"],
+            last_accepted_at=row["last_chunk_at"],
+            accepted_through=row["accepted_through"],
+            renewed_at=asked_at,
+        )
+
+    async def renew(self, lease: Lease, proof_age: timedelta | None = None) -> None:
+        """Prolong the lease; with `proof_age`, also note that everything accepted so long ago is committed.
+
+        Raises `FencedError` when somebody else has taken over.
+        """
+        asked_at = monotonic()
+        async with self._database.write(synchronous_commit=False) as session:
+            row = await session.fetch_row(
+                QUERIES["renew"], lease.stream, lease.partition, lease.epoch, lease.duration, proof_age
+            )
+        if row is None:
+            raise FencedError(f"partition {lease.partition}: epoch {lease.epoch} is over")
+        lease.renewed_at = asked_at
+        lease.accepted_through = row["accepted_through"]
+
+    async def keep(self, lease: Lease) -> None:
+        """Renew until cancelled. Raises `FencedError` or `LeaseExpired`: the caller must not write any more."""
+        interval = lease.duration.total_seconds() / RENEWALS_PER_LEASE
+        while True:
+            await asyncio.sleep(max(0.0, lease.renewed_at + interval - monotonic()))
+            lease.require()
+            # Commits renew the lease too.
+            if monotonic() < lease.renewed_at + interval:
+                continue
+            try:
+                async with asyncio.timeout(max(0.0, lease.ends_at - monotonic())):
+                    await self.renew(lease)
+            except FencedError:
+                raise
+            except Exception as error:  # noqa: BLE001 — whatever the database says, the lease's end decides
+                log.warning("lease_not_renewed", partition=lease.partition, error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def release(self, lease: Lease) -> None:
+        """Let the next owner begin at once."""
+        async with self._database.write() as session:
+            await session.execute(QUERIES["release"], lease.stream, lease.partition, lease.epoch)

@@ -1,0 +1,77 @@
+"""The limits of ingest: one place, each with its reason, checked against each other at start."""
+
+from datetime import timedelta
+
+from analytics_core.events import EVENT_BYTES_MAX
+
+# A batch is one transaction. 10,000 rows spread its fixed cost (six round trips, one fsync-free commit) over enough
+# events to vanish (below 1 % of the time that the rows take); more would only hold locks and memory for longer.
+BATCH_EVENTS_MAX = 10_000
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+# What an event waits for company at a low rate. Five batches a second and partition are cheap for everybody.
+BATCH_AGE_MAX = timedelta(milliseconds=200)
+# The event loop turns after so many decoded messages (about 5 ms), so that commits and probes are not held up.
+DECODE_SLICE = 500
+
+# Delivered chunks that wait to be decoded. Credit is withheld beyond it: memory does not follow the backlog.
+READER_BUFFER_BYTES_MAX = 8 * 1024 * 1024
+# Chunks that the broker may send unasked. Ten cover a round trip of milliseconds even where chunks are small.
+READER_CREDIT = 10
+# What the messages of one compressed chunk may take when inflated; a chunk travels as at most a few megabytes.
+INFLATED_BYTES_MAX = 64 * 1024 * 1024
+
+LEASE_MIN = timedelta(seconds=2)
+LEASE_MAX = timedelta(minutes=1)
+# An owner stops writing this part of the lease before it ends, in case its clock runs slower than the database's.
+LEASE_SAFETY = 0.2
+RENEWALS_PER_LEASE = 3
+# Lease renewals, heartbeats and status checks must not wait behind batches.
+CONNECTIONS_BESIDE_BATCHES = 3
+
+# When nothing comes for so long, the broker is asked whether there is nothing: proves the connection and freshness.
+IDLE_PROBE_AFTER = timedelta(seconds=1)
+# A probe's answer takes milliseconds; the connection is rebuilt when it takes this long.
+BROKER_ANSWER_MAX = timedelta(seconds=5)
+# Open, log in, look up, subscribe.
+READER_OPEN_MAX = timedelta(seconds=15)
+# What the accepted-through time is set back by, for clocks of broker and database that differ and for the moment
+# between the broker's write and its notice to the reader.
+HEARTBEAT_MARGIN = timedelta(seconds=1)
+# A replica may lag behind the leader after a failover: a stream that ends too early is believed after this long.
+SHORT_STREAM_PATIENCE = timedelta(seconds=10)
+# Offsets that the broker takes for its own entries: one for a snapshot at each segment's start and one for each
+# stored offset of a consumer (measured on RabbitMQ 4.0.5). A lost segment is a larger jump.
+HOUSEKEEPING_OFFSETS_MAX = 256
+
+# A batch with an event this much older than its acceptance is marked late: a producer's retry takes minutes at most.
+LATE_AFTER = timedelta(hours=1)
+# How far around an event the same id is looked for. A contract: consumers are promised a day.
+DEDUPE_WINDOW = timedelta(hours=24)
+
+# The ratio of dead letters means nothing over fewer messages.
+DEAD_LETTER_WINDOW = 1_000
+DEAD_LETTER_DETAIL_MAX = 500
+# A stopped partition is tried again after this long: somebody may have mended what was wrong. Each try may write up
+# to DEAD_LETTER_WINDOW dead letters.
+STOPPED_PAUSE = timedelta(minutes=5)
+
+# Longest wait for the transaction under way when the service stops; Kubernetes grants 30 s in total.
+STOP_PATIENCE = timedelta(seconds=10)
+WAKEUPS_WAITING_MAX = 100
+WAKEUP_PUBLISH_MAX = timedelta(seconds=5)
+
+
+def check() -> None:
+    """Raise `ValueError` when limits contradict each other; called before the service starts."""
+    rules = {
+        "a batch holds at least one event": BATCH_BYTES_MAX >= EVENT_BYTES_MAX,
+        "a batch is decoded in slices": BATCH_EVENTS_MAX >= DECODE_SLICE,
+        "what is buffered fits into a batch": BATCH_BYTES_MAX >= READER_BUFFER_BYTES_MAX,
+        "the limit on dead letters can be reached within a batch": BATCH_EVENTS_MAX >= DEAD_LETTER_WINDOW,
+        "a young batch is over before its owner has to stop": LEASE_MIN * LEASE_SAFETY > BATCH_AGE_MAX,
+        "freshness is promised to two seconds": timedelta(seconds=2) >= IDLE_PROBE_AFTER + HEARTBEAT_MARGIN,
+        "sql/batches.sql names the same window": timedelta(hours=24) == DEDUPE_WINDOW,
+    }
+    broken = [rule for rule, holds in rules.items() if not holds]
+    if broken:
+        raise ValueError(f"limits contradict each other: {'; '.join(broken)}")

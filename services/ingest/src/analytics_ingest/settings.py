@@ -1,0 +1,67 @@
+"""What ingest is configured with."""
+
+from datetime import timedelta
+
+from pydantic import Field, SecretStr, model_validator
+
+from analytics_core.errors import SettingsError
+from analytics_core.settings import Duration, ServiceSettings, require_scheme
+from analytics_ingest.limits import CONNECTIONS_BESIDE_BATCHES, LEASE_MAX, LEASE_MIN
+
+
+class Settings(ServiceSettings):
+    """The variables of ingest beside those of every service."""
+
+    service_name: str = Field(
+        default="analytics-ingest", description="Name in logs, traces and the database's session list."
+    )
+    rabbitmq_stream_url: SecretStr = Field(
+        description="rabbitmq-stream://user:password@host:5552/vhost; rabbitmq-stream+tls:// for TLS."
+    )
+    rabbitmq_stream: str = Field(
+        default="analytics.usage.v1", min_length=1, max_length=200, description="Stream of usage events."
+    )
+    rabbitmq_stream_partitions: int = Field(
+        default=1, ge=1, le=1000, description="More than 1 makes it a super stream of so many partitions."
+    )
+    rabbitmq_stream_max_age: Duration = Field(
+        default=timedelta(days=7), description="Retention of a stream that ingest declares, by age."
+    )
+    rabbitmq_stream_max_length_bytes: int = Field(
+        default=20 * 1024**3, ge=1024**2, description="Retention of a stream that ingest declares, by size."
+    )
+    rabbitmq_stream_segment_bytes: int = Field(
+        default=100 * 1024**2,
+        ge=100_000,
+        le=3_000_000_000,
+        description="Segment size of a stream that ingest declares; retention drops whole segments.",
+    )
+    rabbitmq_consumer: str = Field(
+        default="analytics-ingest", min_length=1, max_length=100, description="Name of the connections at the broker."
+    )
+    raw_retention: Duration = Field(
+        default=timedelta(days=400), description="Events older than this are refused, as their table forgets them."
+    )
+    ingestion_workers: int = Field(default=4, ge=1, le=64, description="Batches that this process writes at once.")
+    ingestion_lease: Duration = Field(
+        # A replica takes over at most this long, plus the second that attaching needs, after an owner died: below 15 s.
+        default=timedelta(seconds=12),
+        ge=LEASE_MIN,
+        le=LEASE_MAX,
+        description="How long a partition stays with an owner that gives no sign of life.",
+    )
+    ingestion_dead_letter_ratio_max: float = Field(
+        default=0.5, gt=0, le=1, description="A partition stops when more of its latest messages are dead letters."
+    )
+    ingestion_dead_letter_run_max: int = Field(
+        default=1000, ge=1, description="A partition stops when so many messages in a row are dead letters."
+    )
+
+    @model_validator(mode="after")
+    def _check_ingest(self) -> "Settings":
+        require_scheme("RABBITMQ_STREAM_URL", self.rabbitmq_stream_url, ("rabbitmq-stream", "rabbitmq-stream+tls"))
+        connections = self.ingestion_workers + CONNECTIONS_BESIDE_BATCHES
+        if self.database_pool_size < connections:
+            problem = f"DATABASE_POOL_SIZE: {self.ingestion_workers} INGESTION_WORKERS need {connections} or more"
+            raise SettingsError([problem])
+        return self

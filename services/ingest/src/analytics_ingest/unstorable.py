@@ -1,0 +1,52 @@
+"""Finds the events of a batch that the database refuses, so that they do not hold up the others."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from analytics_core.database import WriteDatabase
+from analytics_core.events import UsageEvent
+from analytics_ingest.persist import store_events
+
+REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError)
+"""What says "not this row" rather than "not now": SQLSTATE classes 22 and 23, and values that do not fit their type."""
+
+# Every trial is rolled back, so that no row ever carries it.
+TRIAL_BATCH_ID = 0
+
+
+class _Undo(Exception):
+    pass
+
+
+async def find_unstorable(database: WriteDatabase, events: Sequence[UsageEvent]) -> dict[int, str]:
+    """The indexes of the events that cannot be stored, each with the database's reason; writes nothing.
+
+    Halves the batch until the culprits are alone: about 2·log2(n) small transactions for each. Events that can only
+    not be stored together are not found.
+    """
+    refusal = await _refusal(database, events)
+    if refusal is None:
+        return {}
+    if len(events) == 1:
+        return {0: refusal}
+    half = len(events) // 2
+    before = await find_unstorable(database, events[:half])
+    behind = await find_unstorable(database, events[half:])
+    return before | {half + index: why for index, why in behind.items()}
+
+
+async def _refusal(database: WriteDatabase, events: Sequence[UsageEvent]) -> str | None:
+    try:
+        await _try_to_store(database, events)
+    except _Undo:
+        return None
+    except REFUSALS as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+async def _try_to_store(database: WriteDatabase, events: Sequence[UsageEvent]) -> None:
+    async with database.write() as session:
+        await store_events(session, TRIAL_BATCH_ID, events)
+        raise _Undo

@@ -1,0 +1,121 @@
+"""Puts the service together: opens what it needs, in one place, and closes it in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from litestar import Litestar
+
+from analytics_core import clock
+from analytics_core.database import WriteDatabase
+from analytics_core.http.app import build_app, with_edge
+from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
+from analytics_ingest import limits
+from analytics_ingest.dead_letters import DeadLetterLimit
+from analytics_ingest.leases import Leases, owner_name
+from analytics_ingest.partition import PartitionSettings, PartitionWorker
+from analytics_ingest.probe import StreamProbe
+from analytics_ingest.settings import Settings
+from analytics_ingest.stream_client import Broker, StreamSpec
+from analytics_ingest.stream_reader import open_reader
+from analytics_ingest.wakeups import Wakeups
+from analytics_ingest.writer import BatchWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the running service consists of."""
+
+    workers: tuple[PartitionWorker, ...]
+    wakeups: Wakeups
+    dependencies: Dependencies
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the service until `stop` is set: the stream into the database, status over HTTP."""
+    limits.check()
+    async with open_resources(settings) as resources:
+        await run_until_stopped(
+            stop,
+            serve_http(with_edge(build_http_app(resources.dependencies)), settings, stop),
+            resources.dependencies.watch(stop),
+            resources.wakeups.run(stop),
+            # Every replica offers itself for every partition, and leases decide. Spreading them evenly belongs here.
+            *(worker.run(stop) for worker in resources.workers),
+        )
+
+
+def build_http_app(dependencies: Dependencies) -> Litestar:
+    """The HTTP application; needs no server to be built."""
+    return build_app(
+        title="Analytics ingest",
+        description="Takes usage events from the stream into the database, exactly once.",
+        routes=[],
+        guard=None,
+        dependencies=dependencies,
+        resources={},
+    )
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Everything that the service needs, for the length of the block. No server has to be reachable yet."""
+    broker = Broker.from_url(settings.rabbitmq_stream_url.get_secret_value())
+    spec = stream_spec(settings)
+    wakeups = Wakeups(settings.rabbitmq_url.get_secret_value())
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            WriteDatabase.open(
+                settings.database_url.get_secret_value(),
+                application_name=settings.service_name,
+                pool_size=settings.database_pool_size,
+            )
+        )
+        probe = StreamProbe(broker, f"{settings.rabbitmq_consumer}-status", spec.partition_name(0))
+        stack.push_async_callback(probe.close)
+        owner = owner_name(settings.rabbitmq_consumer)
+        leases = Leases(database, spec.name, spec.partitions, owner, settings.ingestion_lease)
+        writer = BatchWriter(database, wakeups, settings.ingestion_workers, clock.now)
+        new_limit = partial(
+            DeadLetterLimit, settings.ingestion_dead_letter_ratio_max, settings.ingestion_dead_letter_run_max
+        )
+        workers = tuple(
+            PartitionWorker(
+                PartitionSettings(partition, settings.raw_retention, new_limit),
+                leases,
+                partial(open_reader, broker, settings.rabbitmq_consumer, spec),
+                writer,
+                clock.now,
+            )
+            for partition in range(spec.partitions)
+        )
+        dependencies = Dependencies(
+            {
+                "database": Dependency(database.ping),
+                "stream": Dependency(probe.check),
+                "partitions": Dependency(partial(_check_partitions, workers)),
+                "rabbitmq": Dependency(wakeups.check, required=False),
+            }
+        )
+        yield Resources(workers, wakeups, dependencies)
+
+
+def stream_spec(settings: Settings) -> StreamSpec:
+    """The stream to read, with the retention that a stream of ours is declared with."""
+    return StreamSpec(
+        name=settings.rabbitmq_stream,
+        partitions=settings.rabbitmq_stream_partitions,
+        retention={
+            "max-age": f"{int(settings.rabbitmq_stream_max_age.total_seconds())}s",
+            "max-length-bytes": str(settings.rabbitmq_stream_max_length_bytes),
+            "stream-max-segment-size-bytes": str(settings.rabbitmq_stream_segment_bytes),
+        },
+    )
+
+
+async def _check_partitions(workers: tuple[PartitionWorker, ...]) -> None:
+    stopped = [worker.stopped_because for worker in workers if worker.stopped_because is not None]
+    if stopped:
+        raise RuntimeError("; ".join(stopped))
