@@ -1,0 +1,215 @@
+"""One attempt at a job: write its object, hold its lease meanwhile, write down how it ended.
+
+Why a stale attempt cannot spoil a job that another has taken over: it renews its lease between starting an upload and
+completing it, and its successor revokes the job's unfinished uploads after it has taken the lease. So either the
+renewal fails, or the upload was there to be revoked, and completing it fails.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from time import monotonic
+from uuid import UUID
+
+import structlog
+from opentelemetry import trace
+
+from analytics_core.database import UNREACHABLE, ReadDatabase, WriteDatabase
+from analytics_core.errors import AnalyticsError, FencedError
+from analytics_core.messages import ExportCompleted
+from analytics_export import leases, metrics
+from analytics_export.delivery import TooLargeError, object_key, upload
+from analytics_export.formats import csv
+from analytics_export.jobs import ErrorCode, JobStatus
+from analytics_export.leases import Lease, Outcome
+from analytics_export.limits import ATTEMPT_MAX, CLEAN_UP_SECONDS, RETRY_DELAY_MAX, STOP_GRACE_SECONDS
+from analytics_export.rows import copy_usage
+from analytics_export.settings import Settings
+from analytics_export.storage import ObjectStore, StorageError
+from analytics_export.wakeups import WakeUps
+
+log = structlog.get_logger()
+tracer = trace.get_tracer("analytics_export.attempts")
+
+
+class StoppedError(AnalyticsError):
+    """The process is to stop, and this attempt would take longer than it may."""
+
+
+class TimedOutError(AnalyticsError):
+    """The attempt took longer than `ATTEMPT_MAX`."""
+
+
+class Attempts:
+    """What every attempt of this process works with."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        jobs: WriteDatabase,
+        rows: ReadDatabase,
+        store: ObjectStore,
+        wakeups: WakeUps,
+    ) -> None:
+        self._settings = settings
+        self._jobs = jobs
+        self._rows = rows
+        self._store = store
+        self._wakeups = wakeups
+
+    async def run(self, lease: Lease, stop: asyncio.Event) -> None:
+        """Make one attempt; its end is written down whatever it is. Once stopped, it gets `STOP_GRACE_SECONDS`."""
+        job = lease.job
+        with (
+            structlog.contextvars.bound_contextvars(job_id=str(job.job_id), org_id=str(job.org_id)),
+            tracer.start_as_current_span("export job") as span,
+        ):
+            span.set_attribute("analytics.job_id", str(job.job_id))
+            log.info("export_started", attempt=job.attempt, granularity=job.request.granularity)
+            started = monotonic()
+            try:
+                await first_of(self._export(lease), self._keep(lease), _raise_after_grace(stop))
+            except Exception as error:  # noqa: BLE001 — an attempt may fail in any way, the worker lives on
+                span.record_exception(error)
+                await self._write_down_failure(lease, error)
+            else:
+                metrics.CSV_DURATION.labels(job.request.granularity).observe(monotonic() - started)
+
+    async def _export(self, lease: Lease) -> None:
+        """Write the object, then say so. Raises whatever goes wrong, with nothing left behind."""
+        job = lease.job
+        key = object_key(job.org_id, job.job_id, csv.EXTENSION)
+        async with _time_limit(ATTEMPT_MAX):
+            async with upload(self._store, key, media_type=csv.MEDIA_TYPE) as under_way:
+                async with self._rows.read() as session:
+                    row_count = await copy_usage(
+                        session, lease.scope, job.request, csv.CrlfRecords(under_way.write).write
+                    )
+                await under_way.flush()
+                await self._renew(lease)
+                await under_way.complete()
+            outcome = Outcome(key, row_count, under_way.size_bytes, under_way.checksum_sha256)
+            async with self._jobs.write() as session:
+                await leases.succeed(session, lease.scope, lease, outcome)
+        metrics.JOBS.labels(job.request.granularity).inc()
+        metrics.ROWS.inc(row_count)
+        metrics.BYTES.inc(outcome.size_bytes)
+        log.info("export_succeeded", rows=row_count, bytes=outcome.size_bytes)
+        self._wakeups.announce_end(ExportCompleted(job_id=job.job_id, org_id=job.org_id, status=JobStatus.SUCCEEDED))
+
+    async def _keep(self, lease: Lease) -> None:
+        """Renew the lease for as long as the attempt lasts. Raises `FencedError` when it is or may be another's."""
+        duration_seconds = self._settings.export_lease.total_seconds()
+        held_until = monotonic() + duration_seconds
+        while True:
+            await asyncio.sleep(duration_seconds / 3)
+            try:
+                asked_at = monotonic()
+                await self._renew(lease)
+                held_until = asked_at + duration_seconds
+            except UNREACHABLE as error:
+                if monotonic() + duration_seconds / 3 > held_until:
+                    raise FencedError("the lease could not be renewed in time") from error
+
+    async def _renew(self, lease: Lease) -> None:
+        async with self._jobs.write() as session:
+            await leases.renew(session, lease.scope, lease, self._settings.export_lease)
+
+    async def _write_down_failure(self, lease: Lease, error: Exception) -> None:
+        try:
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                await self._end_attempt(lease, error)
+        except FencedError:
+            metrics.LEASES_LOST.inc()
+            log.warning("export_lease_lost")
+        except (*UNREACHABLE, TimeoutError) as second:
+            # The lease runs out and another attempt follows.
+            log.warning("export_failure_not_recorded", error=f"{type(second).__name__}: {second}")
+
+    async def _end_attempt(self, lease: Lease, error: Exception) -> None:
+        if isinstance(error, FencedError):
+            raise error
+        if isinstance(error, StoppedError):
+            async with self._jobs.write() as session:
+                await leases.release(session, lease.scope, lease)
+            log.info("export_released")
+            return
+        code, detail = _explained(error)
+        metrics.ATTEMPTS_FAILED.labels(code).inc()
+        known = code is not ErrorCode.INTERNAL
+        log.warning("export_attempt_failed", code=code, attempt=lease.job.attempt, exc_info=None if known else error)
+        if lease.is_last_attempt or code is ErrorCode.TOO_LARGE:
+            async with self._jobs.write() as session:
+                await leases.fail(session, lease.scope, lease, code, detail)
+            await self.announce_failure(lease.job.job_id, lease.job.org_id, code)
+            metrics.JOBS.labels(lease.job.request.granularity).inc()
+        else:
+            delay = self._retry_delay(lease.job.attempt)
+            async with self._jobs.write() as session:
+                await leases.retry_later(session, lease.scope, lease, code, detail, delay)
+            asyncio.get_running_loop().call_later(delay.total_seconds(), self._wakeups.requested.set)
+
+    async def announce_failure(self, job_id: UUID, org_id: UUID, code: ErrorCode) -> None:
+        """Tell everybody that a job has failed for good, and remove what its attempts may have left."""
+        log.error("export_failed", job_id=str(job_id), org_id=str(org_id), code=code)
+        metrics.JOBS_FAILED.labels(code).inc()
+        self._wakeups.announce_end(ExportCompleted(job_id=job_id, org_id=org_id, status=JobStatus.FAILED))
+        try:
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                await self._store.discard(object_key(org_id, job_id, csv.EXTENSION))
+        except (StorageError, TimeoutError):
+            log.warning("failed_export_not_cleaned_up", job_id=str(job_id))
+
+    def _retry_delay(self, attempt: int) -> timedelta:
+        delay: timedelta = self._settings.export_retry_delay * 2 ** (attempt - 1)
+        jitter = random.uniform(0.9, 1.1)  # noqa: S311 — spreads load, needs no cryptography
+        return min(delay, RETRY_DELAY_MAX) * jitter
+
+
+def _explained(error: Exception) -> tuple[ErrorCode, str]:
+    """An attempt's error in words fit for the export's user."""
+    match error:
+        case StorageError():
+            return error.code, error.detail
+        case TooLargeError():
+            return ErrorCode.TOO_LARGE, f"the file would have {error}; choose a shorter range or fewer models"
+        case TimedOutError():
+            return ErrorCode.TIMED_OUT, f"not done within {ATTEMPT_MAX // timedelta(minutes=1)} minutes"
+        case _ if isinstance(error, UNREACHABLE):
+            return ErrorCode.DATABASE_UNAVAILABLE, "the database could not be reached"
+        case _:
+            return ErrorCode.INTERNAL, "an unexpected error; quote the job's id when you report it"
+
+
+@asynccontextmanager
+async def _time_limit(duration: timedelta) -> AsyncIterator[None]:
+    """Not the TimeoutError of `asyncio.timeout`: drivers raise that one, too."""
+    try:
+        async with asyncio.timeout(duration.total_seconds()) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise TimedOutError from None
+
+
+async def _raise_after_grace(stop: asyncio.Event) -> None:
+    await stop.wait()
+    await asyncio.sleep(STOP_GRACE_SECONDS)
+    raise StoppedError("the process is to stop")
+
+
+async def first_of(*works: Awaitable[object]) -> None:
+    """Run side by side until one ends, cancel the others; raise if it failed. Of several, the first given counts."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ended = next(task for task in tasks if task.done())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    ended.result()

@@ -1,0 +1,125 @@
+"""Jobs as workers see them: taken on a lease, renewed, ended by its holder alone.
+
+A lease's owner is a name made for one attempt, so it is a fencing token too: an attempt that lost its lease changes no
+row, whoever holds the job now. All times are the database's.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from analytics_core.access import OrgScope, scope_for_accepted_job
+from analytics_core.database import ReadSession, WriteSession
+from analytics_core.errors import FencedError
+from analytics_core.sql import load_queries
+from analytics_export.jobs import ErrorCode, Job, job_from_row
+from analytics_export.limits import ATTEMPTS_MAX
+
+_QUERIES = load_queries("analytics_export", "leases")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One attempt at a job, held under a name that no other attempt has."""
+
+    job: Job
+    owner: str
+
+    @property
+    def scope(self) -> OrgScope:
+        """The permission given when the job was accepted."""
+        return scope_for_accepted_job(self.job.org_id)
+
+    @property
+    def is_last_attempt(self) -> bool:
+        return self.job.attempt >= ATTEMPTS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The file that an attempt has written."""
+
+    object_key: str
+    row_count: int
+    size_bytes: int
+    checksum_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """How much waits, runs, and how long the oldest job has been waiting."""
+
+    pending: int
+    running: int
+    oldest_pending_seconds: float
+
+
+# tidy: org-scope — workers serve every organisation's jobs in turn
+async def claim(session: WriteSession, owner: str, duration: timedelta) -> Lease | None:
+    """Take the job that has waited longest, or one whose worker is gone; None when there is none."""
+    row = await session.fetch_row(_QUERIES["claim_job"], owner, duration, ATTEMPTS_MAX)
+    return None if row is None else Lease(job_from_row(row), owner)
+
+
+# tidy: org-scope — as in claim
+async def fail_lost(session: WriteSession) -> list[tuple[UUID, UUID]]:
+    """Fail the jobs whose worker died in their last attempt; their (job, organisation) ids."""
+    rows = await session.fetch(
+        _QUERIES["fail_lost_jobs"],
+        ATTEMPTS_MAX,
+        ErrorCode.WORKER_LOST,
+        f"its worker died in each of {ATTEMPTS_MAX} attempts",
+    )
+    return [(row["job_id"], row["org_id"]) for row in rows]
+
+
+async def renew(session: WriteSession, scope: OrgScope, lease: Lease, duration: timedelta) -> None:
+    """Keep the lease from now on. Raises `FencedError` when it is another's."""
+    _require_one(await session.execute(_QUERIES["renew_lease"], scope.org_id, lease.job.job_id, lease.owner, duration))
+
+
+async def succeed(session: WriteSession, scope: OrgScope, lease: Lease, outcome: Outcome) -> None:
+    """running → succeeded. Raises `FencedError` when the lease is another's."""
+    changed = await session.execute(
+        _QUERIES["succeed_job"],
+        scope.org_id,
+        lease.job.job_id,
+        lease.owner,
+        outcome.object_key,
+        outcome.row_count,
+        outcome.size_bytes,
+        outcome.checksum_sha256,
+    )
+    _require_one(changed)
+
+
+async def retry_later(
+    session: WriteSession, scope: OrgScope, lease: Lease, code: ErrorCode, detail: str, delay: timedelta
+) -> None:
+    """running → pending, not before the delay is over. Raises `FencedError` when the lease is another's."""
+    changed = await session.execute(
+        _QUERIES["retry_job"], scope.org_id, lease.job.job_id, lease.owner, code, detail, delay
+    )
+    _require_one(changed)
+
+
+async def fail(session: WriteSession, scope: OrgScope, lease: Lease, code: ErrorCode, detail: str) -> None:
+    """running → failed, for good. Raises `FencedError` when the lease is another's."""
+    _require_one(await session.execute(_QUERIES["fail_job"], scope.org_id, lease.job.job_id, lease.owner, code, detail))
+
+
+async def release(session: WriteSession, scope: OrgScope, lease: Lease) -> None:
+    """running → pending, as if never taken. Raises `FencedError` when the lease is another's."""
+    _require_one(await session.execute(_QUERIES["release_job"], scope.org_id, lease.job.job_id, lease.owner))
+
+
+# tidy: org-scope — counts of the whole queue for operators, no organisation's data
+async def queue_state(session: ReadSession) -> QueueState:
+    """The state of the queue of all organisations."""
+    row = await session.fetch_row(_QUERIES["queue_state"])
+    return QueueState(row["pending"], row["running"], row["oldest_pending_seconds"]) if row else QueueState(0, 0, 0.0)
+
+
+def _require_one(changed: int) -> None:
+    if changed != 1:
+        raise FencedError("the job's lease is no longer this attempt's")

@@ -1,0 +1,48 @@
+"""Every bound of the export service in one place."""
+
+from datetime import timedelta
+
+MEBIBYTE = 1 << 20
+
+# A month is no fixed time, so the longest monthly range is counted in months: all that the daily rollup keeps.
+MONTHLY_MONTHS_MAX = 13
+MODELS_MAX = 100
+MODEL_ID_CHARACTERS_MAX = 200
+SUBJECT_CHARACTERS_MAX = 500
+
+OPEN_JOBS_PER_ORG_MAX = 100
+"""Jobs of one organisation that wait or run: the queue is shared, and a loop in a script must not fill it."""
+
+PAGE_JOBS_DEFAULT = 50
+PAGE_JOBS_MAX = 200
+CURSOR_CHARACTERS_MAX = 100
+
+ATTEMPTS_MAX = 5
+RETRY_DELAY_MAX = timedelta(minutes=5)
+ATTEMPT_MAX = timedelta(minutes=30)
+"""One attempt, whatever it hangs on. 1,000,000 rows take about 4 s, so this is some hundred million rows."""
+
+# Parts of one size (some stores insist on it) and at most 10,000 of them (S3's limit): an export has up to 80 GB.
+PART_BYTES = 8 * MEBIBYTE
+PART_BYTES_MIN_OF_S3 = 5 * MEBIBYTE
+PARTS_MAX = 10_000
+# One part being filled and two on their way keep reading and sending busy at the same time, in 24 MiB a job.
+PARTS_IN_FLIGHT_MAX = 2
+
+S3_CONNECT_TIMEOUT_SECONDS = 5.0
+S3_READ_TIMEOUT_SECONDS = 20.0
+# Tries of one request; the job's own attempts cover longer outages.
+S3_REQUEST_RETRIES = 2
+SIGNED_URL_TTL_MAX = timedelta(days=7)
+"""S3 signs for no longer."""
+
+STOP_GRACE_SECONDS = 10.0
+"""How long a stopping worker lets its jobs finish before it hands them back; HTTP drains in the same time."""
+CLEAN_UP_SECONDS = 5.0
+
+WAKE_UPS_WAITING_MAX = 1_000
+QUEUE_GAUGE_SECONDS = 15.0
+API_CONNECTIONS_MIN = 3
+
+if PART_BYTES < PART_BYTES_MIN_OF_S3:
+    raise ValueError("PART_BYTES: S3 refuses parts below 5 MiB")

@@ -1,0 +1,169 @@
+"""`/analytics/v1/orgs/{orgId}/exports`: ask for an export, follow it, fetch it."""
+
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+from litestar.response import Redirect
+
+from analytics_core.access import Action, Decision, OrgScope
+from analytics_core.database import WriteDatabase
+from analytics_core.errors import Conflict, InvalidRequest, NotFound, TooManyRequests
+from analytics_core.http.app import API_PREFIX
+from analytics_core.http.problems import problem_responses
+from analytics_core.messages import ExportRequested
+from analytics_export import jobs
+from analytics_export.formats import csv
+from analytics_export.jobs import Job, JobPosition, JobStatus
+from analytics_export.limits import CURSOR_CHARACTERS_MAX, OPEN_JOBS_PER_ORG_MAX, PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX
+from analytics_export.paging import decode_cursor, encode_cursor
+from analytics_export.requests import CreateExport, job_request
+from analytics_export.responses import Export, ExportList, export_from_job, export_path
+from analytics_export.settings import Settings
+from analytics_export.storage import ObjectStore
+from analytics_export.wakeups import WakeUps
+
+PATH = f"{API_PREFIX}/orgs/{{orgId:uuid}}/exports"
+_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+_NOT_STORED = {"Cache-Control": "no-store"}
+RETRY_AFTER_SECONDS = 60
+_WHY_NO_FILE = {
+    JobStatus.PENDING: "the export is waiting; its file comes when `status` is succeeded",
+    JobStatus.RUNNING: "the export is being written; its file comes when `status` is succeeded",
+    JobStatus.FAILED: "the export failed, see its `error`; create it again",
+    JobStatus.EXPIRED: "the file was removed when it expired; create the export again",
+    JobStatus.SUCCEEDED: "the export has no file",
+}
+
+
+@post(
+    PATH,
+    status_code=202,
+    opt={"action": Action.EXPORTS_CREATE},
+    operation_id="createExport",
+    summary="Ask for an export",
+    tags=["exports"],
+    security=_BEARER,
+    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
+)
+async def create_export(
+    data: CreateExport,
+    org_scope: NamedDependency[OrgScope],
+    decision: NamedDependency[Decision],
+    settings: NamedDependency[Settings],
+    database: NamedDependency[WriteDatabase],
+    wakeups: NamedDependency[WakeUps],
+) -> Response[Export]:
+    """Queues a job and answers at once; `Location` is where to follow it.
+
+    The file holds the UTC buckets that start within [start, end), as the usage API counts them.
+    """
+    request = job_request(data, settings, decision.principal.subject)
+    async with database.write() as session:
+        job = await jobs.create(session, org_scope, uuid4(), request)
+    if job is None:
+        raise TooManyRequests(
+            f"{OPEN_JOBS_PER_ORG_MAX} exports of this organisation are waiting or running, which is the limit",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        )
+    wakeups.announce_request(ExportRequested(job_id=job.job_id))
+    return Response(
+        export_from_job(job),
+        status_code=202,
+        headers={**_NOT_STORED, "Location": export_path(job)},
+    )
+
+
+@get(
+    PATH,
+    opt={"action": Action.EXPORTS_READ},
+    operation_id="listExports",
+    summary="List exports, newest first",
+    tags=["exports"],
+    security=_BEARER,
+    responses=problem_responses(401, 403, 404, 422, 503),
+)
+async def list_exports(
+    org_scope: NamedDependency[OrgScope],
+    database: NamedDependency[WriteDatabase],
+    limit: Annotated[int, QueryParameter(ge=1, le=PAGE_JOBS_MAX)] = PAGE_JOBS_DEFAULT,
+    cursor: Annotated[str | None, QueryParameter(max_length=CURSOR_CHARACTERS_MAX)] = None,
+) -> Response[ExportList]:
+    """The organisation's exports; `nextCursor` is null on the last page."""
+    try:
+        after = decode_cursor(cursor) if cursor is not None else None
+    except ValueError as error:
+        raise InvalidRequest.field("cursor", str(error)) from None
+    async with database.read() as session:
+        # One more than asked for tells whether another page follows.
+        found = await jobs.newest(session, org_scope, limit=limit + 1, after=after)
+    page = found[:limit]
+    more = len(found) > limit
+    next_cursor = encode_cursor(JobPosition(page[-1].created_at, page[-1].job_id)) if more else None
+    return Response(
+        ExportList(items=[export_from_job(job) for job in page], next_cursor=next_cursor), headers=_NOT_STORED
+    )
+
+
+@get(
+    f"{PATH}/{{jobId:uuid}}",
+    opt={"action": Action.EXPORTS_READ},
+    operation_id="getExport",
+    summary="Show an export",
+    tags=["exports"],
+    security=_BEARER,
+    responses=problem_responses(401, 403, 404, 503),
+)
+async def get_export(
+    job_id: Annotated[UUID, PathParameter(name="jobId")],
+    org_scope: NamedDependency[OrgScope],
+    database: NamedDependency[WriteDatabase],
+) -> Response[Export]:
+    """The state of one export; `checksum` and `rowCount` are those of the file once it has succeeded."""
+    return Response(export_from_job(await _found(database, org_scope, job_id)), headers=_NOT_STORED)
+
+
+@get(
+    f"{PATH}/{{jobId:uuid}}/download",
+    status_code=302,
+    opt={"action": Action.EXPORTS_DOWNLOAD},
+    operation_id="downloadExport",
+    summary="Fetch an export's file",
+    tags=["exports"],
+    security=_BEARER,
+    responses=problem_responses(401, 403, 404, 409, 503),
+)
+async def download_export(
+    job_id: Annotated[UUID, PathParameter(name="jobId")],
+    org_scope: NamedDependency[OrgScope],
+    settings: NamedDependency[Settings],
+    database: NamedDependency[WriteDatabase],
+    store: NamedDependency[ObjectStore],
+) -> Redirect:
+    """Redirects to a signed URL of the file, made for this request and nowhere kept.
+
+    Whoever has the URL can read the file until it runs out (EXPORT_SIGNED_URL_TTL).
+    """
+    job = await _found(database, org_scope, job_id)
+    if job.status is not JobStatus.SUCCEEDED or job.object_key is None:
+        raise Conflict(_WHY_NO_FILE[job.status])
+    url = store.signed_url(
+        job.object_key,
+        filename=csv.filename(job),
+        media_type=csv.MEDIA_TYPE,
+        valid_for=settings.export_signed_url_ttl,
+    )
+    return Redirect(url, status_code=302, headers={**_NOT_STORED, "Referrer-Policy": "no-referrer"})
+
+
+async def _found(database: WriteDatabase, scope: OrgScope, job_id: UUID) -> Job:
+    async with database.read() as session:
+        job = await jobs.find(session, scope, job_id)
+    if job is None:
+        raise NotFound(f"there is no export {job_id} in this organisation")
+    return job
+
+
+EXPORT_ROUTES: list[Any] = [create_export, list_exports, get_export, download_export]

@@ -1,0 +1,68 @@
+-- claim_job --
+-- SKIP LOCKED lets workers pass each other's picks. A running job whose lease has run out is as good as waiting.
+UPDATE analytics.export_jobs
+SET status = 'running', attempt = attempt + 1, lease_owner = $1, lease_until = clock_timestamp() + $2::interval,
+    started_at = coalesce(started_at, clock_timestamp())
+WHERE job_id = (
+    SELECT job_id
+    FROM analytics.export_jobs
+    WHERE status IN ('pending', 'running') AND run_after <= now() AND (status = 'pending' OR lease_until < now())
+        AND attempt < $3
+    ORDER BY run_after
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING *
+
+-- fail_lost_jobs --
+-- A job that takes its worker down must not do so forever.
+UPDATE analytics.export_jobs
+SET status = 'failed', completed_at = clock_timestamp(), error_code = $2, error_detail = $3, lease_owner = NULL,
+    lease_until = NULL
+WHERE job_id IN (
+    SELECT job_id FROM analytics.export_jobs
+    WHERE status = 'running' AND lease_until < now() AND attempt >= $1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING job_id, org_id
+
+-- renew_lease --
+-- A lease that has run out may be renewed as long as nobody has taken the job.
+UPDATE analytics.export_jobs
+SET lease_until = clock_timestamp() + $4::interval
+WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
+
+-- succeed_job --
+-- The checksum belongs to the object that this attempt wrote: nobody else may set it.
+UPDATE analytics.export_jobs
+SET status = 'succeeded', completed_at = clock_timestamp(), object_key = $4, row_count = $5, size_bytes = $6,
+    checksum_sha256 = $7, error_code = NULL, error_detail = NULL, lease_owner = NULL, lease_until = NULL
+WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
+
+-- retry_job --
+-- The error stays visible while the job waits for its next attempt.
+UPDATE analytics.export_jobs
+SET status = 'pending', run_after = clock_timestamp() + $6::interval, error_code = $4, error_detail = $5,
+    lease_owner = NULL, lease_until = NULL
+WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
+
+-- fail_job --
+-- The last state of a job that no further attempt would help.
+UPDATE analytics.export_jobs
+SET status = 'failed', completed_at = clock_timestamp(), error_code = $4, error_detail = $5, lease_owner = NULL,
+    lease_until = NULL
+WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
+
+-- release_job --
+-- A worker that is told to stop has not failed: the attempt does not count.
+UPDATE analytics.export_jobs
+SET status = 'pending', attempt = attempt - 1, run_after = clock_timestamp(), lease_owner = NULL, lease_until = NULL
+WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
+
+-- queue_state --
+-- A job between two attempts counts as waiting since it was asked for: its user has been waiting since then.
+SELECT count(*) FILTER (WHERE status = 'pending') AS pending, count(*) FILTER (WHERE status = 'running') AS running,
+    coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8
+        AS oldest_pending_seconds
+FROM analytics.export_jobs
+WHERE status IN ('pending', 'running')

@@ -1,0 +1,209 @@
+"""Object storage over S3: the few calls that an export needs. Touches one bucket and nothing beside it.
+
+The minio SDK blocks, so every call runs in a thread, of a pool of its own.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+import urllib3
+from minio import Minio
+from minio.datatypes import Part
+from minio.error import InvalidResponseError, MinioException, S3Error
+
+from analytics_core.errors import AnalyticsError
+from analytics_export.jobs import ErrorCode
+from analytics_export.limits import (
+    PARTS_IN_FLIGHT_MAX,
+    S3_CONNECT_TIMEOUT_SECONDS,
+    S3_READ_TIMEOUT_SECONDS,
+    S3_REQUEST_RETRIES,
+)
+from analytics_export.settings import Settings
+
+log = structlog.get_logger()
+Answer = TypeVar("Answer")
+
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_DETAILS = {
+    ErrorCode.STORAGE_UNAVAILABLE: "the object storage did not answer as it should",
+    ErrorCode.STORAGE_DENIED: "the object storage refuses this service's key",
+    ErrorCode.BUCKET_MISSING: "the bucket for exports does not exist",
+}
+
+
+class StorageError(AnalyticsError):
+    """The storage did not do what was asked; `code` and `detail` are fit for the export's user."""
+
+    def __init__(self, code: ErrorCode) -> None:
+        super().__init__(_DETAILS[code])
+        self.code = code
+        self.detail = _DETAILS[code]
+
+
+class _Client(Minio):
+    """The SDK's single steps of a multipart upload, which it keeps behind `put_object`.
+
+    An upload that has an id can be revoked from outside by `abort`, and then completing it fails: that is how a worker
+    which takes a job over shuts out its predecessor. `put_object` writes small files in one request without an id.
+    """
+
+    def start(self, bucket: str, key: str, headers: dict[str, str]) -> str:
+        return self._create_multipart_upload(bucket, key, dict(headers))
+
+    def send(self, bucket: str, key: str, upload_id: str, number: int, data: bytes) -> Part:
+        return Part(number, self._upload_part(bucket, key, data, None, upload_id, number))
+
+    def complete(self, bucket: str, key: str, upload_id: str, parts: list[Part]) -> None:
+        # S3 may answer 200 with an error in the body; then there is no ETag.
+        if not self._complete_multipart_upload(bucket, key, upload_id, parts).etag:
+            raise StorageError(ErrorCode.STORAGE_UNAVAILABLE)
+
+    def abort(self, bucket: str, key: str, upload_id: str) -> None:
+        with _no_such_upload_ignored():
+            self._abort_multipart_upload(bucket, key, upload_id)
+
+    def unfinished(self, bucket: str, key: str) -> list[str]:
+        found = []
+        with _no_such_upload_ignored():  # what rclone says of a bucket without any
+            found = self._list_multipart_uploads(bucket, prefix=key).uploads
+        return [upload.upload_id for upload in found if upload.object_name == key and upload.upload_id]
+
+
+class ObjectStore:
+    """One bucket. Every method but `signed_url` raises `StorageError`."""
+
+    def __init__(self, settings: Settings, executor: ThreadPoolExecutor) -> None:
+        self._bucket = settings.s3_bucket
+        self._executor = executor
+        self._client = _client(settings, settings.s3_endpoint, S3_REQUEST_RETRIES)
+        # A check says what is true now, so it does not try again.
+        self._probe = _client(settings, settings.s3_endpoint, 0)
+        # A signature covers the host, so URLs for users are signed for the host that they use; no request is made.
+        self._signer = _client(settings, settings.s3_public_endpoint or settings.s3_endpoint, 0)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator["ObjectStore"]:
+        """A store for the length of the block; makes no request."""
+        threads = max(1, settings.export_worker_concurrency) * (PARTS_IN_FLIGHT_MAX + 1) + 1
+        executor = ThreadPoolExecutor(threads, thread_name_prefix="s3")
+        try:
+            yield cls(settings, executor)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    async def start_upload(self, key: str, headers: dict[str, str]) -> str:
+        """Revoke every unfinished upload of the key and start one; its id."""
+        await self._revoke_uploads(key)
+        return await self._run(lambda: self._client.start(self._bucket, key, headers))
+
+    async def send_part(self, key: str, upload_id: str, number: int, data: bytes) -> Part:
+        """Send one part; numbers start at 1."""
+        return await self._run(lambda: self._client.send(self._bucket, key, upload_id, number, data))
+
+    async def complete_upload(self, key: str, upload_id: str, parts: list[Part]) -> None:
+        """Make the object visible, whole. Fails when the upload was revoked."""
+        await self._run(lambda: self._client.complete(self._bucket, key, upload_id, parts))
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        """Revoke an upload and forget its parts; one that is gone already is fine."""
+        await self._run(lambda: self._client.abort(self._bucket, key, upload_id))
+
+    async def discard(self, key: str) -> None:
+        """Leave nothing of this key: no unfinished upload and no object."""
+        await self._revoke_uploads(key)
+        await self._run(lambda: self._client.remove_object(self._bucket, key))
+
+    async def create_bucket(self) -> None:
+        """Make the bucket unless it exists."""
+
+        def create() -> None:
+            if not self._client.bucket_exists(self._bucket):
+                self._client.make_bucket(self._bucket)
+
+        await self._run(create)
+
+    async def check(self) -> None:
+        """Return when the bucket can be reached."""
+        if not await self._run(lambda: self._probe.bucket_exists(self._bucket)):
+            raise StorageError(ErrorCode.BUCKET_MISSING)
+
+    def signed_url(self, key: str, *, filename: str, media_type: str, valid_for: timedelta) -> str:
+        """A URL that lets its holder read this one object under this name until the time is over. A credential."""
+        return self._signer.presigned_get_object(
+            self._bucket,
+            key,
+            expires=valid_for,
+            response_headers={
+                "response-content-disposition": f'attachment; filename="{filename}"',
+                "response-content-type": media_type,
+            },
+        )
+
+    async def _revoke_uploads(self, key: str) -> None:
+        for upload_id in await self._run(lambda: self._client.unfinished(self._bucket, key)):
+            await self.abort_upload(key, upload_id)
+
+    async def _run(self, call: Callable[[], Answer]) -> Answer:
+        def translated() -> Answer:
+            with _errors_translated():
+                return call()
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, translated)
+
+
+@contextmanager
+def _no_such_upload_ignored() -> Iterator[None]:
+    try:
+        yield
+    except MinioException as error:
+        if _s3_code(error) != "NoSuchUpload":
+            raise
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        code = _s3_code(error)
+        # The log has the server's own words, users get ours: theirs may name hosts and keys.
+        log.warning("storage_refused", code=code, error=f"{type(error).__name__}: {error}")
+        if code == "NoSuchBucket":
+            raise StorageError(ErrorCode.BUCKET_MISSING) from error
+        if code in _DENIED:
+            raise StorageError(ErrorCode.STORAGE_DENIED) from error
+        raise StorageError(ErrorCode.STORAGE_UNAVAILABLE) from error
+
+
+def _s3_code(error: Exception) -> str | None:
+    """S3's code of an error; the SDK does not read it from an answer of type text/xml, which rclone sends."""
+    if isinstance(error, S3Error):
+        return error.code
+    found = _CODE.search(str(error)) if isinstance(error, InvalidResponseError) else None
+    return found[1] if found else None
+
+
+def _client(settings: Settings, endpoint: str, retries: int) -> _Client:
+    url = urlsplit(endpoint)
+    return _Client(
+        url.netloc,
+        access_key=settings.s3_access_key.get_secret_value(),
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        region=settings.s3_region,
+        secure=url.scheme == "https",
+        http_client=urllib3.PoolManager(
+            maxsize=16,
+            timeout=urllib3.Timeout(connect=S3_CONNECT_TIMEOUT_SECONDS, read=S3_READ_TIMEOUT_SECONDS),
+            retries=urllib3.Retry(total=retries, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        ),
+    )
