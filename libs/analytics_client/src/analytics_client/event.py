@@ -1,6 +1,6 @@
 """The usage event as a producer builds it: checked when it is made, money exact, one event id for all retries."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -25,22 +25,28 @@ _MICROCENT = Decimal("0.000001")
 _EXACT = Context(prec=28, traps=[Inexact, InvalidOperation])
 
 
+def _now() -> datetime:
+    # tidy: wall-clock — a producer without our core library; callers who hold the clock give `occurred_at`
+    return datetime.now(UTC)
+
+
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One LLM call. Raises `InvalidEvent` when a field breaks the contract.
 
     `cost_estimate_cents` is a Decimal or its decimal text with at most 6 decimals; a float is refused, because it is
-    already rounded. `input_tokens` includes the cached ones, `output_tokens` the reasoning ones.
+    already rounded. `occurred_at` is when the call ended, by default now. `input_tokens` includes the cached ones,
+    `output_tokens` the reasoning ones.
     """
 
     org_id: UUID | str
     model_id: str
-    occurred_at: datetime
     status: Status
     latency_ms: int
     input_tokens: int
     output_tokens: int
     cost_estimate_cents: Decimal | str
     event_id: UUID | str = msgspec.field(default_factory=uuid4)
+    occurred_at: datetime = msgspec.field(default_factory=_now)
     cached_input_tokens: int | None = None
     reasoning_tokens: int | None = None
     actor_id: str | None = None
@@ -105,7 +111,7 @@ def _cents(value: object) -> Decimal:
         cents = Decimal(value).quantize(_MICROCENT, context=_EXACT)
     except ArithmeticError:
         raise InvalidEvent(f"cost_estimate_cents: expected at most 6 decimals, got {value!r}") from None
-    if not 0 <= cents <= COST_CENTS_MAX:
+    if not cents.is_finite() or not 0 <= cents <= COST_CENTS_MAX:
         raise InvalidEvent(f"cost_estimate_cents: expected 0 to {COST_CENTS_MAX}, got {value!r}")
     return abs(cents)
 

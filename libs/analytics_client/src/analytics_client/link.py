@@ -1,67 +1,58 @@
-"""One connection that publishes to one stream (a partition, or a stream that has none).
+"""Publishing to one stream (a partition, or a stream that has none) over one connection to its leader.
 
 rstream reports too little to rely on: a frame on a dead connection is dropped in silence, a listener that dies takes
 the confirms with it, a missing heartbeat is only logged. So every event is kept here until its own confirm comes, and
-one that waits longer than the patience breaks the link, whatever the connection looks like. Once broken, a link stays
-broken: the caller opens another one and sends what is in `unconfirmed` again.
+one that waits longer than the patience breaks the link, whatever the connection looks like. Once lost, a link stays
+lost: the caller opens another one and sends what is in `unconfirmed` again.
 """
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
-from rstream import OnClosedErrorInfo, schema
-from rstream.client import Addr, Client, ClientPool
+from rstream import schema
 from rstream.exceptions import ServerError
 
 from analytics_client.address import StreamAddress
 from analytics_client.buffer import Pending
+from analytics_client.connection import Connection, LinkLost, open_connection
 from analytics_client.encoding import data_section
 
-CONNECTION_NAME = "analytics-client"
-FRAME_BYTES_MAX = 1 << 20
 # The broker stops reading from a connection with 50,000 unconfirmed messages (`stream.initial_credits`).
 UNCONFIRMED_MAX = 20_000
-HEARTBEAT_SECONDS = 20
-OPEN_SECONDS = 15.0
-CLOSE_SECONDS = 5.0
 PUBLISHER_ID = 1
-
-
-class LinkLost(Exception):
-    """The link carries nothing any more; what it has not confirmed may or may not have arrived."""
+# Behind a load balancer each try reaches some broker of the cluster; only the leader takes events.
+BALANCED_TRIES_MAX = 20
 
 
 class Link:
     """An open link; see `open_link`."""
 
-    def __init__(self, client: Client, confirmed: Callable[[Pending], None], patience_seconds: float) -> None:
+    def __init__(self, connection: Connection, confirmed: Callable[[Pending], None], patience_seconds: float) -> None:
         self.unconfirmed: dict[int, Pending] = {}
         self.has_confirmed = False
-        self._client = client
+        self._connection = connection
         self._confirmed = confirmed
         self._patience = patience_seconds
         self._ids = itertools.count(1)
-        self._problem: str | None = None
-        self._broken = asyncio.Event()
         self._moved = asyncio.Event()
 
-    async def send(self, batch: list[Pending]) -> None:
-        """Send events, which are in `unconfirmed` from now on; returns before they are confirmed.
-
-        Waits first while too many are unconfirmed. Raises `LinkLost`.
-        """
+    def register(self, batch: list[Pending]) -> list[schema.Message]:
+        """Number events for `send`; they are in `unconfirmed` from now on."""
         now = asyncio.get_running_loop().time()
         messages = []
-        for publishing_id, pending in zip(self._ids, batch, strict=False):
+        for pending in batch:
+            publishing_id = next(self._ids)
             pending.sent_at = now
             self.unconfirmed[publishing_id] = pending
             messages.append(schema.Message(publishing_id, filter_value=None, data=data_section(pending.body)))
-        await self._client.send_publish_frame(schema.Publish(PUBLISHER_ID, messages))
-        if not self._client.is_connection_alive():
-            raise LinkLost("the connection is closed")
+        return messages
+
+    async def send(self, messages: list[schema.Message]) -> None:
+        """Send events; returns before they are confirmed."""
+        if messages:
+            await self._connection.client.send_publish_frame(schema.Publish(PUBLISHER_ID, messages))
 
     async def wait_for_window(self) -> None:
         """Return when the broker has confirmed enough to be sent more."""
@@ -71,22 +62,25 @@ class Link:
 
     async def watch(self) -> None:
         """Never returns: raises `LinkLost` when the connection ends or a confirm is overdue."""
-        while self._problem is None:
+        connection = self._connection
+        while not connection.lost.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience / 8):
-                    await self._broken.wait()
+                    await connection.lost.wait()
             oldest = next(iter(self.unconfirmed.values()), None)
-            now = asyncio.get_running_loop().time()
-            if oldest is not None and now - oldest.sent_at > self._patience:
-                self.break_off(f"no confirm within {self._patience:g} s")
-        raise LinkLost(self._problem)
+            if oldest is not None and asyncio.get_running_loop().time() - oldest.sent_at > self._patience:
+                connection.break_off(f"no confirm within {self._patience:g} s")
+        raise LinkLost(connection.problem)
 
-    def break_off(self, problem: str) -> None:
-        """Note that the link is of no use any more, and why."""
-        self._problem = self._problem or problem
-        self._broken.set()
+    async def declare(self, stream: str) -> None:
+        """Become a publisher of the stream; raises what the broker answers instead."""
+        client, name = self._connection.client, str(PUBLISHER_ID)
+        client.add_handler(schema.PublishConfirm, self._on_confirm, name)
+        client.add_handler(schema.PublishError, self._on_error, name)
+        client.add_handler(schema.MetadataUpdate, self._on_metadata_update, name)
+        await self._connection.answer(client.declare_publisher(stream, None, PUBLISHER_ID))
 
-    def on_confirm(self, frame: schema.PublishConfirm) -> None:
+    def _on_confirm(self, frame: schema.PublishConfirm) -> None:
         for publishing_id in frame.publishing_ids:
             pending = self.unconfirmed.pop(publishing_id, None)
             if pending is not None:
@@ -94,88 +88,59 @@ class Link:
         self.has_confirmed = True
         self._moved.set()
 
-    def on_error(self, frame: schema.PublishError) -> None:
+    def _on_error(self, frame: schema.PublishError) -> None:
         code = frame.errors[0].response_code if frame.errors else 0
-        self.break_off(f"the broker refuses to store events: {ServerError.from_code(code).__name__} ({code})")
+        reason = ServerError.from_code(code).__name__
+        self._connection.break_off(f"the broker does not store events: {reason} ({code})")
 
-    def on_metadata_update(self, _: schema.MetadataUpdate) -> None:
-        self.break_off("the stream was deleted or has moved to another broker")
+    def _on_metadata_update(self, _: schema.MetadataUpdate) -> None:
+        self._connection.break_off("the stream was deleted, or another broker leads it now")
 
 
 @asynccontextmanager
 async def open_link(
     address: StreamAddress, stream: str, confirmed: Callable[[Pending], None], patience_seconds: float
 ) -> AsyncIterator[Link]:
-    """Connect to the stream's leader and be ready to send. Raises whatever rstream raises when that fails."""
-    opened: list[Link] = []
+    """Connect to the stream's leader and be ready to send; `confirmed` is called once for each confirmed event.
 
-    def on_closed(info: OnClosedErrorInfo) -> None:
-        for link in opened:
-            link.break_off(f"connection lost: {info.reason}")
-
-    async with _pool(address) as pool:
-        client = await _leader(pool, stream, on_closed)
-        link = Link(client, confirmed, patience_seconds)
-        opened.append(link)
-        name = str(PUBLISHER_ID)
-        client.add_handler(schema.PublishConfirm, link.on_confirm, name)
-        client.add_handler(schema.PublishError, link.on_error, name)
-        client.add_handler(schema.MetadataUpdate, link.on_metadata_update, name)
+    Raises `LinkLost`, `OSError`, and what rstream makes of a refusal.
+    """
+    async with _leader(address, stream) as connection:
+        link = Link(connection, confirmed, patience_seconds)
+        await link.declare(stream)
         yield link
 
 
 async def find_partitions(address: StreamAddress, stream: str) -> list[str]:
     """The partitions of a super stream, or the stream itself. Raises `LinkLost` when there is no such stream."""
-    async with _pool(address) as pool, asyncio.timeout(OPEN_SECONDS):
-        client = await pool.get(CONNECTION_NAME)
-        partitions = await client.partitions(stream)
-        if not partitions and not await client.stream_exists(stream):
+    async with open_connection(address, address.host, address.port, stream) as connection:
+        partitions = await connection.answer(connection.client.partitions(stream))
+        if not partitions and not await connection.answer(connection.client.stream_exists(stream)):
             raise LinkLost(f"there is no stream {stream}")
         return sorted(partitions) or [stream]
 
 
-async def _leader(pool: ClientPool, stream: str, on_closed: Callable[[OnClosedErrorInfo], None]) -> Client:
-    """A client of the broker that leads the stream, with a publisher declared on it."""
-    async with asyncio.timeout(OPEN_SECONDS):
-        locator = await pool.get(CONNECTION_NAME)
-        leader, _ = await locator.query_leader_and_replicas(stream)
-        client = await pool.get(CONNECTION_NAME, Addr(leader.host, leader.port), on_closed, stream)
-        await client.declare_publisher(stream, None, PUBLISHER_ID)
-        return client
-
-
 @asynccontextmanager
-async def _pool(address: StreamAddress) -> AsyncIterator[ClientPool]:
-    pool = ClientPool(
-        address.host,
-        address.port,
-        ssl_context=address.tls,
-        vhost=address.vhost,
-        username=address.user,
-        password=address.password,
-        frame_max=FRAME_BYTES_MAX,
-        heartbeat=HEARTBEAT_SECONDS,
-        load_balancer_mode=address.load_balanced,
-        max_retries=20,
-    )
-    try:
-        yield pool
-    finally:
-        await _close(pool)
+async def _leader(address: StreamAddress, stream: str) -> AsyncIterator[Connection]:
+    """A connection to the broker that leads the stream: the first one if it does, else another one."""
+    async with open_connection(address, address.host, address.port, stream) as connection:
+        broker, _ = await connection.answer(connection.client.query_leader_and_replicas(stream))
+        leader = (broker.host, broker.port)
+        if _reached(address, connection) == leader:
+            yield connection
+            return
+    host, port = (address.host, address.port) if address.load_balanced else leader
+    for _ in range(BALANCED_TRIES_MAX):
+        async with open_connection(address, host, port, stream) as connection:
+            if _reached(address, connection) == leader:
+                yield connection
+                return
+    raise LinkLost(f"{host}:{port} did not lead to {leader} in {BALANCED_TRIES_MAX} tries")
 
 
-async def _close(pool: ClientPool) -> None:
-    connections = [client._conn for clients in pool._clients.values() for client in clients]  # noqa: SLF001
-    with suppress(Exception):
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await pool.close()
-    # rstream leaves the socket of a broken connection to the garbage collector.
-    for connection in connections:
-        if connection is not None:
-            _abort(connection)
-
-
-def _abort(connection: Any) -> None:
-    writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001
-    if writer is not None:
-        writer.transport.abort()
+def _reached(address: StreamAddress, connection: Connection) -> tuple[str, int]:
+    """The broker at the other end; a load balancer hides it, so there it is asked for its own name."""
+    if not address.load_balanced:
+        return connection.client.host, connection.client.port
+    properties = connection.client.server_properties or {}
+    return properties.get("advertised_host", ""), int(properties.get("advertised_port", "0"))

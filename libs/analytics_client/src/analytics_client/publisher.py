@@ -63,11 +63,12 @@ class UsagePublisher:
         self._current = Delivery()
         self._earlier: list[Delivery] = []
         self._problem: str | None = None
+        self._turn = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
 
     @property
     def problem(self) -> str | None:
-        """Why events are not confirmed at the moment, for a person; None while they are."""
+        """Why events cannot be published at the moment, for a person; None while they can."""
         return self._problem
 
     @property
@@ -77,6 +78,7 @@ class UsagePublisher:
 
     async def __aenter__(self) -> Self:
         self._buffer.open()
+        self._problem = f"{self._address}: not connected yet"
         self._running = asyncio.create_task(self._run(), name="analytics-client")
         return self
 
@@ -193,6 +195,7 @@ class UsagePublisher:
 
     async def _use(self, link: Link) -> None:
         """Send over one link until it is lost, which is raised."""
+        self._problem = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.watch())
@@ -202,13 +205,14 @@ class UsagePublisher:
 
     async def _feed(self, link: Link) -> None:
         while True:
-            await self._buffer.wait_filled()
-            if self._buffer.queued < BATCH_EVENTS_MAX:
-                await asyncio.sleep(self._linger_seconds)
             await link.wait_for_window()
-            batch = self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
-            if batch:
-                await link.send(batch)
+            # In turn, or the partition that wakes first would take everything.
+            async with self._turn:
+                await self._buffer.wait_filled()
+                if self._buffer.queued < BATCH_EVENTS_MAX:
+                    await asyncio.sleep(self._linger_seconds)
+                numbered = link.register(self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX))
+            await link.send(numbered)
 
     def _confirmed(self, pending: Pending) -> None:
         self._problem = None
