@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 import structlog
-from asyncpg import PostgresError
 
 from analytics_core.clock import Clock
-from analytics_core.database import UNREACHABLE
+from analytics_core.database import REFUSED, UNREACHABLE
 from analytics_core.errors import AnalyticsError, FencedError
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_core.telemetry.logs import redact_text
@@ -187,6 +186,6 @@ def _reason(error: Exception) -> str:
             return "fenced"
         case LeaseExpired():
             return "lease_expired"
-        case _ if isinstance(error, (*UNREACHABLE, PostgresError)):
+        case _ if isinstance(error, (*UNREACHABLE, *REFUSED)):
             return "database"
     return "unexpected"

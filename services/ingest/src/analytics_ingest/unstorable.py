@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import asyncpg
-
-from analytics_core.database import WriteDatabase
+from analytics_core.database import BAD_DATA, WriteDatabase
 from analytics_core.events import UsageEvent
 from analytics_ingest.persist import store_events
 
-REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError)
-"""What says "not this row" rather than "not now": SQLSTATE classes 22 and 23, and values that do not fit their type."""
+REFUSALS = (*BAD_DATA, ValueError, OverflowError)
+"""What says "not this row" rather than "not now": by the database, or by the driver for a value that does not fit."""
 
 # Every trial is rolled back, so that no row ever carries it.
 TRIAL_BATCH_ID = 0
