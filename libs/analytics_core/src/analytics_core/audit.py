@@ -14,10 +14,14 @@ import structlog
 
 from analytics_core.access import Decision
 from analytics_core.database import WriteDatabase
+from analytics_core.errors import Unavailable
 
 # More than one screenful of a subject, path or id is an attack on the table, not information.
 TEXT_MAX = 500
+ROLES_MAX = 50
 GROUP_MAX = 500
+# Decisions that may wait while the database is away, 20 s of full load; their callers have long had a 503.
+WAITING_MAX = 20_000
 
 _INSERT = """
 INSERT INTO analytics.audit_log
@@ -28,6 +32,8 @@ FROM unnest($2::timestamptz[], $3::text[], $4::text[], $5::uuid[], $6::text[], $
     $10::text[], $11::text[])
     AS entry (decided_at, subject, roles, org_id, action, decision, reason, request_id, method, path)
 """
+
+_SEPARATOR = "\x1f"
 
 log = structlog.get_logger()
 
@@ -54,6 +60,8 @@ class AuditLog:
 
     async def record(self, entry: AuditEntry) -> None:
         """Commit the entry. Raises what the database raised: without a record there must be no answer."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise Unavailable("too many audit records wait for the database")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
         self._wake.set()
@@ -79,6 +87,10 @@ class AuditLog:
         except Exception as error:
             log.exception("audit_write_failed", entries=len(group))
             _settle(group, error)
+        except asyncio.CancelledError:
+            # Stopped in the middle: whether it was committed is unknown, so nobody gets an answer for it.
+            _settle(group, Unavailable("the service is stopping"))
+            raise
         else:
             _settle(group, None)
 
@@ -94,7 +106,10 @@ def _columns(entries: Sequence[AuditEntry]) -> tuple[list[object], ...]:
         (
             entry.decided_at,
             _text(entry.decision.principal.subject),
-            "\x1f".join(_text(role) for role in sorted(entry.decision.principal.roles)),
+            _SEPARATOR.join(
+                _text(role).replace(_SEPARATOR, "\N{REPLACEMENT CHARACTER}")
+                for role in sorted(entry.decision.principal.roles)[:ROLES_MAX]
+            ),
             entry.decision.org_id,
             entry.decision.action.value,
             "allow" if entry.decision.allowed else "deny",
@@ -109,5 +124,6 @@ def _columns(entries: Sequence[AuditEntry]) -> tuple[list[object], ...]:
 
 
 def _text(value: str) -> str:
-    """Something PostgreSQL can store: no NUL, bounded."""
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")[:TEXT_MAX]
+    """Something PostgreSQL can store: no NUL, no half of a surrogate pair (JSON may bring one), bounded."""
+    storable = value[:TEXT_MAX].encode("utf-8", "replace").decode("utf-8")
+    return storable.replace("\0", "\N{REPLACEMENT CHARACTER}")

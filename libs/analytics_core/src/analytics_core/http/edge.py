@@ -1,5 +1,6 @@
 """The outermost layer of a service's HTTP server: request id, metrics, trace and one log line a request."""
 
+import asyncio
 import re
 from time import perf_counter
 from uuid import uuid4
@@ -16,6 +17,11 @@ from analytics_core.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUEST
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
 # A path that no route matches is one label, or a scanner could fill the memory of Prometheus.
 UNMATCHED = "unmatched"
+# Nor may the method, which can be any word.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER_METHOD = "other"
+# nginx's code for a caller who has gone, or a service that stops, before the answer: no failure of a request.
+CLOSED_EARLY = 499
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("analytics_core.http")
@@ -44,7 +50,11 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
             await send(message)
 
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
@@ -54,10 +64,14 @@ class Edge:
         ):
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:
+                status = CLOSED_EARLY
+                raise
             finally:
+                method = scope["method"] if scope["method"] in _METHODS else OTHER_METHOD
                 route = str(scope.get("path_template") or UNMATCHED)
-                _observe(scope["method"], route, status, perf_counter() - started)
-                _describe(span, scope["method"], route, status)
+                _observe(method, route, status, perf_counter() - started)
+                _describe(span, method, route, status)
 
 
 def _request_id(given: bytes | None) -> str:

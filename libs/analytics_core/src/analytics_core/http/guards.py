@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-import structlog
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import ImproperlyConfiguredException
@@ -20,8 +19,10 @@ from analytics_core.audit import AuditEntry, AuditLog
 from analytics_core.clock import Clock
 from analytics_core.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from analytics_core.http.identity import Authenticator
+from analytics_core.http.problems import RETRY_AFTER_SECONDS, on_api_error
 
-log = structlog.get_logger()
+# A caller waits no longer for the record than for the query; the record may still be written after the 503.
+RECORD_SECONDS_MAX = 5.0
 
 
 class AccessGuard:
@@ -59,7 +60,10 @@ class AccessGuard:
             method=str(connection.scope.get("method", "")),
             path=connection.scope["path"],
         )
-        connection.scope["analytics_audit"] = asyncio.ensure_future(self._audit.record(entry))  # type: ignore[typeddict-unknown-key]
+        record = asyncio.ensure_future(self._audit.record(entry))
+        # The audit log reports its failures itself, also those of a request that did not live to see them.
+        record.add_done_callback(lambda done: done.cancelled() or done.exception())
+        connection.scope["analytics_audit"] = record  # type: ignore[typeddict-unknown-key]
 
 
 def _refusal(decision: Decision) -> Exception:
@@ -79,16 +83,37 @@ class AuditBarrier:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        withheld = False
+
         async def send_after_record(message: Message) -> None:
-            record: asyncio.Future[None] | None = scope.pop("analytics_audit", None)  # type: ignore[typeddict-item]
-            if record is not None and message["type"] == "http.response.start":
-                try:
-                    await record
-                except Exception:  # noqa: BLE001 — whatever kept the record out keeps the answer in
-                    raise Unavailable("the audit log cannot be written", retry_after_seconds=2) from None
-            await send(message)
+            # Raising here would not do: Litestar takes the answer for started and lets the error through to the server.
+            nonlocal withheld
+            if message["type"] == "http.response.start" and not await _is_recorded(scope):
+                withheld = True
+                await _send_instead(scope, receive, send)
+            if not withheld:
+                await send(message)
 
         await self._app(scope, receive, send_after_record)
+
+
+async def _is_recorded(scope: Scope) -> bool:
+    """Wait until the decision behind this request is committed, if there was one; False when it cannot be."""
+    record: asyncio.Future[None] | None = scope.pop("analytics_audit", None)  # type: ignore[typeddict-item]
+    if record is None:
+        return True
+    try:
+        async with asyncio.timeout(RECORD_SECONDS_MAX):
+            await record
+    except Exception:  # noqa: BLE001 — whatever kept the record out keeps the answer in
+        return False
+    return True
+
+
+async def _send_instead(scope: Scope, receive: Receive, send: Send) -> None:
+    request: Request[Any, Any, Any] = Request(scope)
+    error = Unavailable("the audit log cannot be written", retry_after_seconds=RETRY_AFTER_SECONDS)
+    await on_api_error(request, error).to_asgi_response(app=None, request=request)(scope, receive, send)
 
 
 def provide_decision(request: Request[Any, Any, Any]) -> Decision:

@@ -11,24 +11,33 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import jwt
+import structlog
 from litestar.connection import ASGIConnection
 
 from analytics_core.access import DEVELOPMENT_PRINCIPAL, Principal
 from analytics_core.clock import Clock
-from analytics_core.errors import Unauthenticated
+from analytics_core.errors import Unauthenticated, Unavailable
 from analytics_core.settings import AccessSettings
+from analytics_core.telemetry.logs import redact_text
 
 SIGNATURE_MAX_AGE_SECONDS = 60
 CLOCK_LEEWAY = timedelta(seconds=30)
 # One header may not carry more than a person could check by eye.
 HEADER_BYTES_MAX = 8_192
+JWKS_TIMEOUT_SECONDS = 5.0
+# While the issuer is away, each request that asks it again would hold a thread for the whole timeout.
+JWKS_PAUSE_SECONDS = 5.0
+
+_ASYMMETRIC = ["RS256", "ES256", "PS256", "EdDSA"]
 
 _SIGNATURE = re.compile(r"^t=(?P<time>\d{1,12}),v1=(?P<digest>[0-9a-f]{64})$")
 Connection = ASGIConnection[Any, Any, Any, Any]
+log = structlog.get_logger()
 
 
 class Authenticator:
@@ -37,15 +46,17 @@ class Authenticator:
     def __init__(self, settings: AccessSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._jwks = jwt.PyJWKClient(settings.auth_jwks_url) if settings.auth_jwks_url else None
+        self._jwks = (
+            jwt.PyJWKClient(settings.auth_jwks_url, timeout=JWKS_TIMEOUT_SECONDS) if settings.auth_jwks_url else None
+        )
+        self._jwks_paused_until = float("-inf")
 
     async def principal(self, connection: Connection) -> Principal | None:
         """The caller, or None when the request carries no identity. Raises `Unauthenticated` when a proof is wrong."""
         if not self._settings.enable_rbac:
             return DEVELOPMENT_PRINCIPAL
-        authorization = connection.headers.get("authorization")
-        if authorization is not None:
-            return await self._from_token(authorization)
+        if connection.headers.get("authorization") is not None:
+            return await self._from_token(_single(connection, "authorization"))
         if connection.headers.get("x-actor-subject") is not None:
             return self._from_headers(connection)
         return None
@@ -68,20 +79,31 @@ class Authenticator:
                     "verify_aud": self._settings.auth_jwt_audience is not None,
                 },
             )
-        except jwt.PyJWTError as error:
+        # A token may hold anything; what PyJWT does not expect in one makes the token wrong, not the service.
+        except (jwt.PyJWTError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise Unauthenticated(f"the bearer token does not hold: {error}") from None
         return _principal(claims["sub"], claims.get("roles", []), claims.get("orgs", []))
 
     async def _key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is not None:
-            # PyJWKClient fetches with blocking I/O when its cache has no such key.
-            found = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
-            return found.key, ["RS256", "ES256", "PS256", "EdDSA"]
+            return await self._key_of_issuer(self._jwks, token), _ASYMMETRIC
         if self._settings.auth_jwt_public_key is not None:
-            return self._settings.auth_jwt_public_key, ["RS256", "ES256", "PS256"]
+            return self._settings.auth_jwt_public_key, _ASYMMETRIC
         if self._settings.auth_jwt_secret is not None:
             return self._settings.auth_jwt_secret.get_secret_value(), ["HS256"]
         raise Unauthenticated("bearer tokens are not accepted here")
+
+    async def _key_of_issuer(self, jwks: jwt.PyJWKClient, token: str) -> jwt.PyJWK:
+        """The key that the token names. Raises `Unavailable` while the issuer cannot be asked, and then for a while."""
+        if monotonic() < self._jwks_paused_until:
+            raise _issuer_away()
+        try:
+            # It fetches with blocking I/O when its cache has no such key, at most every 30 s.
+            return await asyncio.to_thread(jwks.get_signing_key_from_jwt, token)
+        except jwt.PyJWKClientConnectionError as error:
+            self._jwks_paused_until = monotonic() + JWKS_PAUSE_SECONDS
+            log.warning("jwks_unreachable", error=redact_text(str(error)), pause_s=JWKS_PAUSE_SECONDS)
+            raise _issuer_away() from None
 
     def _from_headers(self, connection: Connection) -> Principal:
         headers = {name: _single(connection, f"x-actor-{name}") for name in ("subject", "roles", "orgs", "signature")}
@@ -112,6 +134,10 @@ class Authenticator:
         )
         if not hmac.compare_digest(expected, match["digest"]):
             raise Unauthenticated("X-Actor-Signature: does not match the request")
+
+
+def _issuer_away() -> Unavailable:
+    return Unavailable("the keys of the token's issuer cannot be fetched", retry_after_seconds=int(JWKS_PAUSE_SECONDS))
 
 
 def actor_signature(secret: str, time: int, method: str, target: str, subject: str, roles: str, orgs: str) -> str:

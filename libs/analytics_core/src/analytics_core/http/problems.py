@@ -1,5 +1,7 @@
 """Every error as RFC 9457 problem+json: stable `type` and `code`, the request's id, no stack text."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,6 +16,8 @@ from analytics_core.errors import ApiError, FieldError, InvalidRequest, Unauthen
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:analytics:problem:"
 RETRY_AFTER_SECONDS = 2
+
+_MISSING_OR_UNKNOWN = re.compile(r"Object (?P<kind>missing required|contains unknown) field `(?P<field>.*)`", re.DOTALL)
 
 log = structlog.get_logger()
 
@@ -75,13 +79,12 @@ def on_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[P
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     """An error that Litestar found: unknown route, wrong method, a body too large, a parameter of the wrong type."""
     if isinstance(error, ValidationException) or _is_unreadable_body(error):
-        return on_api_error(request, _invalid_request(error))
+        return on_api_error(request, _invalid_request(error, request.path_params))
     if error.status_code not in _FRAMEWORK:
         return on_unexpected(request, error)
     code, title = _FRAMEWORK[error.status_code]
-    detail = error.detail if error.detail != title else ""
     kept = {name: value for name, value in (error.headers or {}).items() if name.lower() in {"allow", "retry-after"}}
-    return _respond(request, error.status_code, code, title, detail or title, (), kept)
+    return _respond(request, error.status_code, code, title, _detail(error), (), kept)
 
 
 def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
@@ -111,21 +114,49 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
 }
 
 
+def _detail(error: HTTPException) -> str:
+    """What the caller can do about it, where Litestar only repeats the status."""
+    allowed = next((value for name, value in (error.headers or {}).items() if name.lower() == "allow"), "nothing")
+    match error.status_code:
+        case 404:
+            return "no resource has this path"
+        case 405:
+            return f"this resource allows {allowed}"
+        case 413:
+            return "the body is larger than this resource takes"
+        case _:
+            return error.detail
+
+
 def _is_unreadable_body(error: HTTPException) -> bool:
     """A body that is no JSON at all reaches us as a plain 400 of Litestar's."""
     return error.status_code == 400
 
 
-def _invalid_request(error: HTTPException) -> InvalidRequest:
+def _invalid_request(error: HTTPException, path_params: Mapping[str, Any]) -> InvalidRequest:
     extra = error.extra if isinstance(error.extra, list) else []
-    errors = tuple(
-        FieldError(str(item.get("key", "body")), str(item.get("message", "invalid")))
-        for item in extra
-        if isinstance(item, dict)
-    )
+    found = (_field_error(item) for item in extra if isinstance(item, dict))
+    # Since it has built the contract, Litestar also misses path parameters that a handler does not take.
+    errors = tuple(item for item in found if item.field not in path_params)
     if not errors:
         return InvalidRequest(error.detail or "the request could not be read")
     return InvalidRequest("; ".join(f"{item.field}: {item.detail}" for item in errors), errors=errors)
+
+
+def _field_error(item: dict[str, Any]) -> FieldError:
+    """The field as the caller wrote it.
+
+    Litestar calls the body `data`, says that it is missing by the text of a KeyError, and names an object's missing and
+    unknown fields in the message alone.
+    """
+    field, detail = str(item.get("key", "data")), str(item.get("message", "invalid"))
+    if (field, detail) == ("data", "'data'"):
+        return FieldError("body", "required")
+    match = _MISSING_OR_UNKNOWN.fullmatch(detail)
+    if match is None:
+        return FieldError("body" if field == "data" else field, detail)
+    name = match["field"] if field == "data" else f"{field}.{match['field']}"
+    return FieldError(name, "required" if match["kind"] == "missing required" else "there is no such field")
 
 
 def _respond(
