@@ -6,6 +6,8 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -80,6 +82,10 @@ class AccessSettings(BaseSettings):
             if secret is not None and len(secret.get_secret_value().encode()) < 32:
                 problems.append(f"{name.upper()}: shorter than 32 bytes (RFC 7518, 3.2)")
         keys = (self.auth_jwt_secret, self.auth_jwt_public_key, self.auth_jwks_url)
+        if self.auth_jwt_public_key is not None and not _is_public_key(self.auth_jwt_public_key):
+            problems.append("AUTH_JWT_PUBLIC_KEY: not a public key in PEM format")
+        if self.auth_jwks_url is not None and not self.auth_jwks_url.startswith(("https://", "http://")):
+            problems.append("AUTH_JWKS_URL: expected a URL that starts with https://")
         if sum(key is not None for key in keys) > 1:
             problems.append("AUTH_JWT_SECRET: give one of AUTH_JWT_SECRET, AUTH_JWT_PUBLIC_KEY and AUTH_JWKS_URL")
         if self.enable_rbac and not self.trust_actor_headers and not any((*keys, self.actor_signature_secret)):
@@ -99,6 +105,14 @@ class AuthenticatedServiceSettings(ServiceSettings, AccessSettings):
         if problems:
             raise SettingsError(problems)
         return self
+
+
+def _is_public_key(text: str) -> bool:
+    try:
+        load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def require_scheme(variable: str, url: SecretStr, schemes: tuple[str, ...]) -> None:
