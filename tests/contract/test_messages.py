@@ -16,6 +16,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from analytics_core import messages
+from analytics_ingest.settings import Settings
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 BASE_URI = "https://analytics.example/contracts"
@@ -27,9 +28,7 @@ ORG = UUID("5f0c1b1e-8c1d-4a52-9c55-0d6f4b7a9e10")
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SENT: dict[str, list[msgspec.Struct]] = {
     "usageBatchCommitted": [
-        messages.UsageBatchCommitted(
-            batch_id=1, stream="analytics.usage.v1", partition=0, stored=0, committed_at=NOON
-        )
+        messages.UsageBatchCommitted(batch_id=1, stream="analytics.usage.v1", partition=0, stored=0, committed_at=NOON)
     ],
     "rollupCompleted": [
         messages.RollupCompleted(org_ids=[ORG], folded_batches=1, completed_at=NOON.replace(microsecond=5)),
@@ -92,6 +91,17 @@ def test_every_channel_names_its_producers_and_consumers() -> None:
     for channel in DOCUMENT["channels"].values():
         assert "Producer" in channel["description"], channel
         assert "Consumer" in channel["description"], channel
+
+
+def test_a_stream_that_ingest_declares_has_the_retention_of_the_contract() -> None:
+    """Whoever starts first declares the stream; two opinions on its retention would be a race."""
+    arguments = DOCUMENT["channels"]["usageEvents"]["x-stream-arguments"]
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+
+    assert defaults["rabbitmq_stream"] == DOCUMENT["channels"]["usageEvents"]["address"]
+    assert f"{defaults['rabbitmq_stream_max_age'].days}D" == arguments["x-max-age"]
+    assert defaults["rabbitmq_stream_max_length_bytes"] == arguments["x-max-length-bytes"]
+    assert defaults["rabbitmq_stream_segment_bytes"] == arguments["x-stream-max-segment-size-bytes"]
 
 
 def test_addresses_are_the_ones_the_code_uses() -> None:
