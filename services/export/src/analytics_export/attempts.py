@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import monotonic
-from uuid import UUID
 
+import asyncpg
 import structlog
 from opentelemetry import trace
 
@@ -22,7 +22,7 @@ from analytics_core.messages import ExportCompleted
 from analytics_export import leases, metrics
 from analytics_export.delivery import TooLargeError, object_key, upload
 from analytics_export.formats import csv
-from analytics_export.jobs import ErrorCode, JobStatus
+from analytics_export.jobs import ErrorCode, Job, JobStatus
 from analytics_export.leases import Lease, Outcome
 from analytics_export.limits import ATTEMPT_MAX, CLEAN_UP_SECONDS, RETRY_DELAY_MAX, STOP_GRACE_SECONDS
 from analytics_export.rows import copy_usage
@@ -110,7 +110,7 @@ class Attempts:
                 asked_at = monotonic()
                 await self._renew(lease)
                 held_until = asked_at + duration_seconds
-            except UNREACHABLE as error:
+            except leases.DATABASE_TROUBLE as error:
                 if monotonic() + duration_seconds / 3 > held_until:
                     raise FencedError("the lease could not be renewed in time") from error
 
@@ -125,7 +125,7 @@ class Attempts:
         except FencedError:
             metrics.LEASES_LOST.inc()
             log.warning("export_lease_lost")
-        except (*UNREACHABLE, TimeoutError) as second:
+        except leases.DATABASE_TROUBLE as second:
             # The lease runs out and another attempt follows.
             log.warning("export_failure_not_recorded", error=f"{type(second).__name__}: {second}")
 
@@ -144,24 +144,24 @@ class Attempts:
         if lease.is_last_attempt or code is ErrorCode.TOO_LARGE:
             async with self._jobs.write() as session:
                 await leases.fail(session, lease.scope, lease, code, detail)
-            await self.announce_failure(lease.job.job_id, lease.job.org_id, code)
-            metrics.JOBS.labels(lease.job.request.granularity).inc()
+            await self.announce_failure(lease.job, code)
         else:
             delay = self._retry_delay(lease.job.attempt)
             async with self._jobs.write() as session:
                 await leases.retry_later(session, lease.scope, lease, code, detail, delay)
             asyncio.get_running_loop().call_later(delay.total_seconds(), self._wakeups.requested.set)
 
-    async def announce_failure(self, job_id: UUID, org_id: UUID, code: ErrorCode) -> None:
+    async def announce_failure(self, job: Job, code: ErrorCode) -> None:
         """Tell everybody that a job has failed for good, and remove what its attempts may have left."""
-        log.error("export_failed", job_id=str(job_id), org_id=str(org_id), code=code)
+        log.error("export_failed", job_id=str(job.job_id), org_id=str(job.org_id), code=code)
+        metrics.JOBS.labels(job.request.granularity).inc()
         metrics.JOBS_FAILED.labels(code).inc()
-        self._wakeups.announce_end(ExportCompleted(job_id=job_id, org_id=org_id, status=JobStatus.FAILED))
+        self._wakeups.announce_end(ExportCompleted(job_id=job.job_id, org_id=job.org_id, status=JobStatus.FAILED))
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
-                await self._store.discard(object_key(org_id, job_id, csv.EXTENSION))
+                await self._store.discard(object_key(job.org_id, job.job_id, csv.EXTENSION))
         except (StorageError, TimeoutError):
-            log.warning("failed_export_not_cleaned_up", job_id=str(job_id))
+            log.warning("failed_export_not_cleaned_up", job_id=str(job.job_id))
 
     def _retry_delay(self, attempt: int) -> timedelta:
         delay: timedelta = self._settings.export_retry_delay * 2 ** (attempt - 1)
@@ -176,7 +176,7 @@ def _explained(error: Exception) -> tuple[ErrorCode, str]:
             return error.code, error.detail
         case TooLargeError():
             return ErrorCode.TOO_LARGE, f"the file would have {error}; choose a shorter range or fewer models"
-        case TimedOutError():
+        case TimedOutError() | asyncpg.QueryCanceledError():
             return ErrorCode.TIMED_OUT, f"not done within {ATTEMPT_MAX // timedelta(minutes=1)} minutes"
         case _ if isinstance(error, UNREACHABLE):
             return ErrorCode.DATABASE_UNAVAILABLE, "the database could not be reached"

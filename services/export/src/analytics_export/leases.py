@@ -6,14 +6,16 @@ row, whoever holds the job now. All times are the database's.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from analytics_core.access import OrgScope, scope_for_accepted_job
-from analytics_core.database import ReadSession, WriteSession
+from analytics_core.database import REFUSED, UNREACHABLE, ReadSession, WriteSession
 from analytics_core.errors import FencedError
 from analytics_core.sql import load_queries
 from analytics_export.jobs import ErrorCode, Job, job_from_row
 from analytics_export.limits import ATTEMPTS_MAX
+
+DATABASE_TROUBLE = (*UNREACHABLE, *REFUSED)
+"""What the functions below raise when the database is away or in a state that it recovers from: try again later."""
 
 _QUERIES = load_queries("analytics_export", "leases")
 
@@ -62,15 +64,15 @@ async def claim(session: WriteSession, owner: str, duration: timedelta) -> Lease
 
 
 # tidy: org-scope — as in claim
-async def fail_lost(session: WriteSession) -> list[tuple[UUID, UUID]]:
-    """Fail the jobs whose worker died in their last attempt; their (job, organisation) ids."""
+async def fail_lost(session: WriteSession) -> list[Job]:
+    """Fail the jobs whose worker died in their last attempt, and return them."""
     rows = await session.fetch(
         _QUERIES["fail_lost_jobs"],
         ATTEMPTS_MAX,
         ErrorCode.WORKER_LOST,
         f"its worker died in each of {ATTEMPTS_MAX} attempts",
     )
-    return [(row["job_id"], row["org_id"]) for row in rows]
+    return [job_from_row(row) for row in rows]
 
 
 async def renew(session: WriteSession, scope: OrgScope, lease: Lease, duration: timedelta) -> None:

@@ -1,4 +1,8 @@
-"""Which buckets an export holds: those that start within [start, end), in UTC, as in the usage API."""
+"""Which buckets an export holds: those that start within [start, end), in UTC, as in the usage API.
+
+A monthly row is the sum of its days, so a monthly export holds exactly the days of a daily one: a range that begins or
+ends inside a month gets that part of the month.
+"""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -7,28 +11,26 @@ from analytics_core.buckets import DAY, HOUR
 
 
 class Granularity(StrEnum):
-    """The width of a row's bucket."""
+    """What a row of the file sums up."""
 
     HOURLY = "hourly"
     DAILY = "daily"
     MONTHLY = "monthly"
+
+    @property
+    def bucket_width(self) -> timedelta:
+        """The width of the buckets that it is made of."""
+        return HOUR if self is Granularity.HOURLY else DAY
 
 
 def first_bucket_from(moment: datetime, granularity: Granularity) -> datetime:
     """The first start of a bucket that is not before the moment. Raises `OverflowError` at the end of time."""
     utc = moment.astimezone(UTC)
     midnight = utc.replace(hour=0, minute=0, second=0, microsecond=0)
-    if granularity is Granularity.MONTHLY:
-        first = midnight.replace(day=1)
-        return first if first == utc else add_months(first, 1)
-    width: timedelta = HOUR if granularity is Granularity.HOURLY else DAY
-    return midnight + -((midnight - utc) // width) * width
+    return midnight + -((midnight - utc) // granularity.bucket_width) * granularity.bucket_width
 
 
-def add_months(first_of_month: datetime, months: int) -> datetime:
-    """The first of the month so many months later. Raises `OverflowError` at the end of time."""
-    years, month = divmod(first_of_month.month - 1 + months, 12)
-    try:
-        return first_of_month.replace(year=first_of_month.year + years, month=month + 1)
-    except ValueError:
-        raise OverflowError("there is no such year") from None
+def months_touched(first: datetime, after_last: datetime) -> int:
+    """In how many calendar months the days from `first` to the one before `after_last` lie."""
+    last = after_last - DAY
+    return (last.year - first.year) * 12 + last.month - first.month + 1

@@ -1,10 +1,11 @@
 """What callers may ask for, and the checks that the types do not make. Field names are the contract."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
 
+from analytics_core.buckets import DAY
 from analytics_core.errors import FieldError, InvalidRequest
 from analytics_core.units import format_duration
 from analytics_export.jobs import Format, JobRequest
@@ -14,7 +15,7 @@ from analytics_export.limits import (
     MONTHLY_MONTHS_MAX,
     SUBJECT_CHARACTERS_MAX,
 )
-from analytics_export.ranges import Granularity, add_months, first_bucket_from
+from analytics_export.ranges import Granularity, first_bucket_from, months_touched
 from analytics_export.settings import Settings
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339 with an offset.")]
@@ -26,7 +27,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
 
 class TimeRange(_Body, frozen=True, kw_only=True):
-    """The buckets that start within [start, end), in UTC."""
+    """The hours or days that start within [start, end), in UTC."""
 
     start: _Time
     end: _Time
@@ -70,19 +71,25 @@ def _range_errors(body: CreateExport, settings: Settings) -> list[FieldError]:
         return [FieldError("timeRange.end", "must be after timeRange.start")]
     try:
         first, after_last = first_bucket_from(start, granularity), first_bucket_from(end, granularity)
-        longest_end = add_months(first, MONTHLY_MONTHS_MAX) if granularity is Granularity.MONTHLY else None
     except OverflowError:
         return [FieldError("timeRange", "is beyond the calendar")]
     if first >= after_last:
-        unit = {Granularity.HOURLY: "hour", Granularity.DAILY: "UTC day", Granularity.MONTHLY: "UTC month"}[granularity]
+        unit = "hour" if granularity is Granularity.HOURLY else "UTC day"
         return [FieldError("timeRange", f"no {unit} starts within it, so the file would be empty")]
-    if longest_end is not None and after_last > longest_end:
-        return [FieldError("timeRange", f"a monthly export spans at most {MONTHLY_MONTHS_MAX} months")]
-    if longest_end is None and end - start > settings.export_range_max:
-        limit = settings.export_range_max
-        spelled = f"{limit.days} days" if limit.days and not limit.seconds else format_duration(limit)
-        return [FieldError("timeRange", f"spans {end - start}, at most {spelled} are allowed for {granularity} rows")]
+    if granularity is Granularity.MONTHLY:
+        months = months_touched(first, after_last)
+        too_long = f"touches {months} months; a monthly export spans at most {MONTHLY_MONTHS_MAX}"
+        return [FieldError("timeRange", too_long)] if months > MONTHLY_MONTHS_MAX else []
+    if end - start > settings.export_range_max:
+        spans, limit = _spelled(end - start), _spelled(settings.export_range_max)
+        return [FieldError("timeRange", f"spans {spans}; {granularity} rows are written for at most {limit}")]
     return []
+
+
+def _spelled(duration: timedelta) -> str:
+    days, rest = divmod(duration, DAY)
+    parts = [f"{days} day{'' if days == 1 else 's'}"] if days else []
+    return " and ".join([*parts, format_duration(rest)] if rest or not parts else parts)
 
 
 def _other_errors(body: CreateExport, settings: Settings) -> list[FieldError]:

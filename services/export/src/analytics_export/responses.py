@@ -15,7 +15,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ExportRange(_Answer, frozen=True, kw_only=True):
-    """As asked for, in UTC; the file holds the buckets that start within [start, end)."""
+    """As asked for, in UTC; the file holds the hours or days that start within [start, end)."""
 
     start: datetime
     end: datetime

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import structlog
 
-from analytics_core.database import UNREACHABLE, WriteDatabase
+from analytics_core.database import WriteDatabase
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_export import leases, metrics
 from analytics_export.attempts import Attempts, first_of
@@ -42,7 +42,7 @@ class Worker:
             try:
                 async with self._jobs.read() as session:
                     state = await leases.queue_state(session)
-            except UNREACHABLE:
+            except leases.DATABASE_TROUBLE:
                 log.debug("queue_state_unknown")  # readiness says why
             else:
                 metrics.QUEUE_JOBS.labels(JobStatus.PENDING).set(state.pending)
@@ -56,8 +56,8 @@ class Worker:
             self._requested.clear()
             try:
                 lease = await self._claim()
-            except UNREACHABLE as error:
-                log.warning("database_unreachable", error=f"{type(error).__name__}: {error}", retrying=True)
+            except leases.DATABASE_TROUBLE as error:
+                log.warning("no_job_claimed", error=f"{type(error).__name__}: {error}", retrying=True)
                 await sleep_unless_stopped(stop, backoff.next_seconds())
                 continue
             backoff.reset()
@@ -74,8 +74,8 @@ class Worker:
     async def _claim(self) -> Lease | None:
         async with self._jobs.write() as session:
             lost = await leases.fail_lost(session)
-        for job_id, org_id in lost:
-            await self._attempts.announce_failure(job_id, org_id, ErrorCode.WORKER_LOST)
+        for job in lost:
+            await self._attempts.announce_failure(job, ErrorCode.WORKER_LOST)
         # A name for this attempt alone; host and process are for the people who look into the table.
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
         async with self._jobs.write() as session:

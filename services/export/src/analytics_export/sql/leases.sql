@@ -24,7 +24,7 @@ WHERE job_id IN (
     WHERE status = 'running' AND lease_until < now() AND attempt >= $1
     FOR UPDATE SKIP LOCKED
 )
-RETURNING job_id, org_id
+RETURNING *
 
 -- renew_lease --
 -- A lease that has run out may be renewed as long as nobody has taken the job.

@@ -15,7 +15,7 @@ WHERE org_id = $1::uuid AND bucket_start >= $2::timestamptz AND bucket_start < $
     AND (cardinality($4::text[]) = 0 OR model_id = ANY ($4::text[]))
 
 -- monthly_usage --
--- A month is the sum of its UTC days.
+-- A month is the sum of its UTC days, of those within the range.
 SELECT date_trunc('month', bucket_start, 'UTC') AS bucket_start, model_id, sum(invocations) AS invocations,
     sum(error_count) AS error_count, sum(timeout_count) AS timeout_count, sum(throttled_count) AS throttled_count,
     sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
