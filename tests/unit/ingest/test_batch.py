@@ -1,0 +1,166 @@
+"""A batch counts every message once, keeps each event once, and is bounded."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_core.testing.builders import NOON, ORG_ID, OTHER_ORG_ID, event_body
+from analytics_ingest.batch import Batch
+from analytics_ingest.chunks import Unreadable
+
+RETENTION = timedelta(days=400)
+HOUR = timedelta(hours=1)
+
+
+def batch(events_max: int = 10_000, bytes_max: int = 1_000_000) -> Batch:
+    return Batch(RETENTION, events_max=events_max, bytes_max=bytes_max)
+
+
+def body(number: int = 1, *, hours: float = 0, org: UUID = ORG_ID, tokens: int = 100) -> bytes:
+    occurred_at = (NOON - hours * HOUR).isoformat()
+    return event_body(eventId=str(UUID(int=number)), orgId=str(org), occurredAt=occurred_at, inputTokens=tokens)
+
+
+def filled(*bodies: bytes | Unreadable, first_offset: int = 10, accepted_at: datetime = NOON) -> Batch:
+    made = batch()
+    assert made.add(bodies, first_offset, accepted_at) == len(bodies)
+    return made
+
+
+def test_an_event_again_is_a_duplicate() -> None:
+    """Producers retry: the same bytes twice are one event."""
+    made = filled(body(1), body(2), body(1))
+
+    assert (made.received, len(made.events), made.duplicates, made.conflicts) == (3, 2, 1, 0)
+
+
+def test_an_id_with_another_body_is_a_conflict_and_the_first_stays() -> None:
+    """Whoever sends second does not rewrite what was already counted."""
+    made = filled(body(1, tokens=100), body(1, tokens=200))
+
+    assert (made.duplicates, made.conflicts) == (1, 1)
+    assert [event.input_tokens for event in made.events] == [100]
+
+
+def test_an_id_within_24_hours_is_the_same_event() -> None:
+    """A producer that stamps the time anew when it retries must not be billed twice."""
+    assert filled(body(1, hours=24), body(1)).conflicts == 1
+    assert len(filled(body(1, hours=25), body(1)).events) == 2
+    assert filled(body(1, hours=30), body(1), body(1, hours=29), body(1, hours=1)).duplicates == 2
+
+
+def test_the_same_id_of_another_organisation_is_another_event() -> None:
+    """Identity is organisation and id: tenants must not be able to block each other's ids."""
+    assert len(filled(body(1), body(1, org=OTHER_ORG_ID)).events) == 2
+
+
+def test_bad_messages_are_dead_letters_with_their_bytes_and_offsets() -> None:
+    """What cannot be stored can be found, mended and replayed."""
+    made = filled(body(1), b"{nonsense", Unreadable(b"raw", "no data section"), body(2))
+
+    assert len(made.events) == 2
+    assert [(letter.offset, letter.position) for letter in made.dead_letters] == [(11, 1), (12, 2)]
+    assert [letter.rejection.reason for letter in made.dead_letters] == ["not_json", "not_amqp"]
+    assert [letter.rejection.body for letter in made.dead_letters] == [b"{nonsense", b"raw"]
+
+
+def test_what_a_dead_letter_says_can_be_stored() -> None:
+    """Details quote the message; PostgreSQL's text takes no NUL, and a page of it helps nobody."""
+    made = filled(event_body(status="a\0b"), event_body(metadata={"x" * 5000: "\0"}))
+
+    texts = [text for letter in made.dead_letters for text in (letter.rejection.detail, letter.rejection.field or "")]
+    assert len(made.dead_letters) == 2
+    assert not any("\0" in text or len(text) > 500 for text in texts)
+
+
+def test_time_is_judged_as_of_acceptance() -> None:
+    """A replay years later decides as the first read did, so that it finds the same events."""
+    old = body(1, hours=24 * 399)
+
+    assert len(filled(old, accepted_at=NOON).events) == 1
+    assert filled(old, accepted_at=NOON + timedelta(days=2)).dead_letters[0].rejection.reason == "too_old"
+
+
+def test_a_batch_with_an_old_event_is_late() -> None:
+    """Late batches change buckets that were believed closed."""
+    assert filled(body(1, hours=1.1)).is_late
+    assert not filled(body(1, hours=0.9)).is_late
+
+
+def test_a_batch_stops_at_its_number_of_messages() -> None:
+    """The limit bounds a transaction; what does not fit waits for the next batch."""
+    made = batch(events_max=3)
+
+    assert made.add([body(number) for number in range(5)], 0, NOON) == 3
+    assert made.is_full
+    assert (made.first_offset, made.last_offset) == (0, 2)
+
+
+def test_a_batch_stops_at_its_size_but_takes_one_message() -> None:
+    """A message larger than the limit must not block the stream."""
+    made = batch(bytes_max=1000)
+
+    assert made.add([b"x" * 5000, body(1)], 0, NOON) == 1
+    assert made.is_full
+
+
+def test_offsets_and_times_span_the_chunks() -> None:
+    """The position that is committed is that of the last message, jumps between chunks included."""
+    made = batch()
+    made.add([body(1)], 5, NOON)
+    made.add([body(2), body(3)], 100, NOON + HOUR)
+
+    assert (made.first_offset, made.last_offset, made.received) == (5, 101, 3)
+    assert (made.first_accepted_at, made.last_accepted_at) == (NOON, NOON + HOUR)
+
+
+def test_unstorable_events_become_dead_letters_and_their_duplicates_events() -> None:
+    """If the first of two bodies is refused by the database, the second one is no duplicate of anything stored."""
+    made = batch()
+    made.add([body(1, tokens=1), body(2)], 0, NOON)
+    made.add([body(1, tokens=2)], 2, NOON)
+
+    rebuilt = made.rebuilt_without({0: "refused"})
+
+    assert [(letter.offset, letter.rejection.reason) for letter in rebuilt.dead_letters] == [(0, "not_storable")]
+    assert [event.input_tokens for event in rebuilt.events] == [100, 2]
+    assert (rebuilt.received, rebuilt.duplicates, rebuilt.last_offset) == (3, 0, 2)
+
+
+MESSAGES = st.lists(
+    st.one_of(
+        st.builds(body, st.integers(1, 4), hours=st.sampled_from([0, 6, 12, 24]), tokens=st.sampled_from([100, 200])),
+        st.just(b"bad"),
+        st.just(Unreadable(b"raw", "why")),
+    ),
+    max_size=30,
+)
+
+
+@given(messages=MESSAGES, cuts=st.lists(st.integers(1, 10), max_size=10))
+def test_counts_equal_a_dictionary_of_what_was_seen(messages: list[bytes | Unreadable], cuts: list[int]) -> None:
+    """The whole rule on one page: the first event of an id stays, everything else is counted."""
+    made = batch()
+    rest, offset = messages, 0
+    for cut in [*cuts, len(messages)]:
+        if rest:
+            taken = made.add(rest[:cut], offset, NOON)
+            rest, offset = rest[taken:], offset + taken
+
+    seen: dict[bytes, bytes] = {}
+    duplicates = conflicts = rejected = 0
+    for message in messages:
+        if isinstance(message, Unreadable) or message == b"bad":
+            rejected += 1
+            continue
+        event_id = message[:60]
+        if event_id in seen:
+            duplicates += 1
+            conflicts += seen[event_id] != message
+        else:
+            seen[event_id] = message
+    assert (len(made.events), made.duplicates, made.conflicts) == (len(seen), duplicates, conflicts)
+    assert len(made.dead_letters) == rejected
+    assert made.received == len(made.events) + made.duplicates + len(made.dead_letters) == len(messages)
