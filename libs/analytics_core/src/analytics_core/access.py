@@ -1,7 +1,7 @@
 """Who may do what, in which organisation. Pure: identity comes from `http.identity`, records go to `audit`.
 
-An `OrgScope` is the permission to read one organisation's data. Only this module can build one, and every query
-function takes one, so that a query without a decision cannot be written.
+An `OrgScope` is the permission to touch one organisation's data, a `PlatformScope` that to touch everybody's. Only this
+module can build one, and every query function takes one, so that a query without a decision cannot be written.
 """
 
 from dataclasses import dataclass, field
@@ -28,6 +28,15 @@ class Action(StrEnum):
     EXPORTS_CREATE = "analytics:exports:create"
     EXPORTS_READ = "analytics:exports:read"
     EXPORTS_DOWNLOAD = "analytics:exports:download"
+
+
+class PlatformAction(StrEnum):
+    """What concerns every organisation at once: only the platform administrator may. The value is for the audit log."""
+
+    USAGE_READ = "platform:usage:read"
+    AUDIT_READ = "platform:audit:read"
+    DEAD_LETTERS_READ = "platform:dead-letters:read"
+    DEAD_LETTERS_REPLAY = "platform:dead-letters:replay"
 
 
 # Freshness has no role of its own: whoever may see numbers may see how fresh they are.
@@ -69,6 +78,19 @@ class OrgScope:
         return hash(self.org_id)
 
 
+class PlatformScope:
+    """The permission to touch the data of every organisation."""
+
+    __slots__ = ()
+
+    def __init__(self, *, build_key: object) -> None:
+        if build_key is not _BUILD_KEY:
+            raise TypeError("a PlatformScope comes from access.decide_platform(), nobody else builds one")
+
+    def __repr__(self) -> str:
+        return "PlatformScope()"
+
+
 class Denial(StrEnum):
     """Why a request was refused."""
 
@@ -92,6 +114,32 @@ class Decision:
         return self.scope is not None
 
 
+@dataclass(frozen=True, slots=True)
+class PlatformDecision:
+    """The outcome of a decision about all organisations at once."""
+
+    principal: Principal
+    action: PlatformAction
+    scope: PlatformScope | None
+    reason: str
+
+    @property
+    def allowed(self) -> bool:
+        return self.scope is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleDecision:
+    """Whether a principal has a role for an action at all; it permits nothing in any organisation."""
+
+    principal: Principal
+    action: Action
+    allowed: bool
+    reason: str
+
+
+AnyDecision = Decision | PlatformDecision | RoleDecision
+
 ANONYMOUS = Principal("anonymous")
 
 
@@ -107,15 +155,39 @@ def decide(principal: Principal | None, action: Action, org_id: UUID) -> Decisio
         return Decision(principal, action, org_id, _scope(org_id), f"role {Role.ADMIN}")
     if org_id not in principal.orgs:
         return Decision(principal, action, org_id, None, Denial.FOREIGN_ORG)
-    matching = principal.roles & (_ROLES_FOR[action] | {Role.ORG_ADMIN.value})
-    if not matching:
+    role = _role_for(principal, action)
+    if role is None:
         return Decision(principal, action, org_id, None, Denial.MISSING_ROLE)
-    return Decision(principal, action, org_id, _scope(org_id), f"role {min(matching)}")
+    return Decision(principal, action, org_id, _scope(org_id), f"role {role}")
+
+
+def decide_platform(principal: Principal | None, action: PlatformAction) -> PlatformDecision:
+    """Decide whether a principal may do something across organisations: `admin` may, nobody else."""
+    if principal is None:
+        return PlatformDecision(ANONYMOUS, action, None, Denial.UNAUTHENTICATED)
+    if Role.ADMIN not in principal.roles:
+        return PlatformDecision(principal, action, None, Denial.MISSING_ROLE)
+    return PlatformDecision(principal, action, PlatformScope(build_key=_BUILD_KEY), f"role {Role.ADMIN}")
+
+
+def decide_role(principal: Principal | None, action: Action) -> RoleDecision:
+    """Decide whether to look at a request whose organisations are in its body; each of them still needs `decide`."""
+    if principal is None:
+        return RoleDecision(ANONYMOUS, action, False, Denial.UNAUTHENTICATED)
+    role = Role.ADMIN if Role.ADMIN in principal.roles else _role_for(principal, action)
+    if role is None:
+        return RoleDecision(principal, action, False, Denial.MISSING_ROLE)
+    return RoleDecision(principal, action, True, f"role {role}")
 
 
 def scope_for_accepted_job(org_id: UUID) -> OrgScope:
     """The scope of work that was allowed when it was asked for, such as an export job taken up by a worker later."""
     return _scope(org_id)
+
+
+def _role_for(principal: Principal, action: Action) -> str | None:
+    """The role by which a principal may do something in its own organisations."""
+    return min(principal.roles & (_ROLES_FOR[action] | {Role.ORG_ADMIN.value}), default=None)
 
 
 def _scope(org_id: UUID) -> OrgScope:

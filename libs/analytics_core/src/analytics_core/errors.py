@@ -4,7 +4,8 @@ AnalyticsError
 ├── SettingsError           a wrong environment variable: the start is refused
 ├── FencedError             another owner has taken over: stop writing, start again
 └── ApiError                what an HTTP caller sees, as RFC 9457 problem+json
-    ├── Unauthenticated 401     Forbidden 403     NotFound 404     Conflict 409
+    ├── InvalidEvent    400     Unauthenticated 401     Forbidden 403     NotFound 404     Conflict 409
+    ├── TooLarge        413     UnsupportedMediaType 415
     ├── InvalidRequest  422     TooManyRequests 429
     └── Unavailable     503
 
@@ -53,6 +54,12 @@ class ApiError(AnalyticsError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class InvalidEvent(ApiError):
+    """The answer of a check, not a failure of the request: the event that was sent breaks the contract."""
+
+    status, code, title = 400, "invalid-event", "Invalid event"
+
+
 class Unauthenticated(ApiError):
     """The caller gave no identity, or one that does not hold."""
 
@@ -75,6 +82,18 @@ class Conflict(ApiError):
     """The thing is not in a state that allows this."""
 
     status, code, title = 409, "conflict", "Conflict"
+
+
+class TooLarge(ApiError):
+    """The body has more bytes or more items than one request may."""
+
+    status, code, title = 413, "too-large", "Content too large"
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is in a format, or an encoding, that this route does not read."""
+
+    status, code, title = 415, "unsupported-media-type", "Unsupported media type"
 
 
 class InvalidRequest(ApiError):
