@@ -9,7 +9,9 @@ from tests.support.stack import Database
 
 def test_an_export_is_asked_for_followed_and_fetched(exports: ExportApi, database: Database) -> None:
     """The whole way by HTTP alone: create, follow Location, download through the redirect, check the sum."""
-    store_usage(database, "usage_daily", [Bucket(exports.org_id, MARCH + timedelta(days=n), "gpt-4o") for n in range(31)])
+    store_usage(
+        database, "usage_daily", [Bucket(exports.org_id, MARCH + timedelta(days=n), "gpt-4o") for n in range(31)]
+    )
     body = {"timeRange": {"start": "2026-03-01T00:00:00Z", "end": "2026-04-01T02:00:00+02:00"}}
 
     created = exports.request("POST", json=body)

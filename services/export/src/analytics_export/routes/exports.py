@@ -58,8 +58,8 @@ async def create_export(
 ) -> Response[Export]:
     """Queues a job and answers at once; `Location` is where to follow it.
 
-    The file holds the UTC hours or days that start within [start, end), as the usage API counts them; a monthly one holds
-    the same days, summed by month.
+    The file holds the UTC hours or days that start within [start, end), as the usage API counts them; a monthly one
+    holds the same days, summed by month.
     """
     request = job_request(data, settings, decision.principal.subject)
     async with database.write() as session:
