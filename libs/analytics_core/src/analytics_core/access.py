@@ -127,6 +127,11 @@ class PlatformDecision:
     def allowed(self) -> bool:
         return self.scope is not None
 
+    @property
+    def org_id(self) -> None:
+        """No single one."""
+        return
+
 
 @dataclass(frozen=True, slots=True)
 class RoleDecision:
@@ -136,6 +141,11 @@ class RoleDecision:
     action: Action
     allowed: bool
     reason: str
+
+    @property
+    def org_id(self) -> None:
+        """None yet."""
+        return
 
 
 AnyDecision = Decision | PlatformDecision | RoleDecision

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from analytics_core.access import Decision
+from analytics_core.access import AnyDecision
 from analytics_core.database import WriteDatabase
 from analytics_core.errors import Unavailable
 
@@ -43,7 +43,7 @@ class AuditEntry:
     """One decision with the request that it was made for."""
 
     decided_at: datetime
-    decision: Decision
+    decision: AnyDecision
     request_id: str
     method: str
     path: str

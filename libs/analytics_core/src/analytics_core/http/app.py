@@ -17,6 +17,8 @@ from analytics_core.http.guards import (
     AuditBarrier,
     check_routes_are_guarded,
     provide_decision,
+    provide_org_decisions,
+    provide_platform_scope,
     provide_scope,
 )
 from analytics_core.http.money import DecimalSchema
@@ -54,6 +56,8 @@ def build_app(
             "dependencies": _instance(dependencies),
             "decision": Provide(provide_decision, sync_to_thread=False),
             "org_scope": Provide(provide_scope, sync_to_thread=False),
+            "org_decisions": Provide(provide_org_decisions, sync_to_thread=False),
+            "platform_scope": Provide(provide_platform_scope, sync_to_thread=False),
             **{name: _instance(value) for name, value in resources.items()},
         },
         exception_handlers=EXCEPTION_HANDLERS,

@@ -1,12 +1,16 @@
 """The guard in front of every route: decide, have the decision recorded, hand out the scope.
 
-A route says `opt={"action": Action.…}` or `opt={"public": True}`; one that says neither is refused at start.
+A route says one of these, or the service does not start:
+- `opt={"action": Action.…}`: the organisation is `{orgId:uuid}` in the path; the route takes `org_scope`;
+- `opt={"action": Action.…, "orgs_in_body": True}`: the route takes `org_decisions` and decides on each organisation;
+- `opt={"action": PlatformAction.…}`: all organisations; the route takes `platform_scope`;
+- `opt={"public": True}`.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
+from functools import partial
 from typing import Any
-from uuid import UUID
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -14,11 +18,26 @@ from litestar.exceptions import ImproperlyConfiguredException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from analytics_core.access import Decision, Denial, OrgScope, decide
+from analytics_core.access import (
+    AnyDecision,
+    Decision,
+    Denial,
+    OrgScope,
+    PlatformAction,
+    PlatformDecision,
+    PlatformScope,
+    Principal,
+    Role,
+    RoleDecision,
+    decide,
+    decide_platform,
+    decide_role,
+)
 from analytics_core.audit import AuditEntry, AuditLog
 from analytics_core.clock import Clock
 from analytics_core.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from analytics_core.http.identity import Authenticator
+from analytics_core.http.org_decisions import OrgDecisions
 from analytics_core.http.problems import RETRY_AFTER_SECONDS, on_api_error
 
 # A caller waits no longer for the record than for the query; the record may still be written after the 503.
@@ -34,24 +53,31 @@ class AccessGuard:
         self._clock = clock
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        """Raise unless the request is allowed; afterwards `provide_scope` gives its `OrgScope`."""
+        """Raise unless the request is allowed; afterwards the providers below give what it was allowed."""
         # Litestar answers OPTIONS itself, with nothing but the allowed methods.
         if handler.opt.get("public") or connection.scope.get("method") == "OPTIONS":
             return
-        # Paths say {orgId:uuid}: anything else never reached this route.
-        org_id: UUID = connection.path_params["orgId"]
         rejected: Unauthenticated | None = None
         try:
             principal = await self._authenticator.principal(connection)
         except Unauthenticated as error:
             principal, rejected = None, error
-        decision = decide(principal, handler.opt["action"], org_id)
-        self._start_record(connection, decision)
-        if decision.scope is None:
+        decision = _decide(principal, handler, connection)
+        record = partial(self._start_record, connection)
+        audited: Awaitable[None]
+        if isinstance(decision, RoleDecision) and decision.allowed:
+            audited = OrgDecisions(decision, record)
+            connection.scope["analytics_org_decisions"] = audited  # type: ignore[typeddict-unknown-key]
+        else:
+            audited = record(decision)
+        connection.scope["analytics_audit"] = audited  # type: ignore[typeddict-unknown-key]
+        if not decision.allowed:
             raise rejected or _refusal(decision)
         connection.scope["analytics_access"] = decision  # type: ignore[typeddict-unknown-key]
 
-    def _start_record(self, connection: ASGIConnection[Any, Any, Any, Any], decision: Decision) -> None:
+    def _start_record(
+        self, connection: ASGIConnection[Any, Any, Any, Any], decision: AnyDecision
+    ) -> asyncio.Future[None]:
         """The record is written while the query runs; `AuditBarrier` holds the answer back until it is committed."""
         entry = AuditEntry(
             decided_at=self._clock(),
@@ -63,17 +89,30 @@ class AccessGuard:
         record = asyncio.ensure_future(self._audit.record(entry))
         # The audit log reports its failures itself, also those of a request that did not live to see them.
         record.add_done_callback(lambda done: done.cancelled() or done.exception())
-        connection.scope["analytics_audit"] = record  # type: ignore[typeddict-unknown-key]
+        return record
 
 
-def _refusal(decision: Decision) -> Exception:
+def _decide(
+    principal: Principal | None, handler: BaseRouteHandler, connection: ASGIConnection[Any, Any, Any, Any]
+) -> AnyDecision:
+    action = handler.opt["action"]
+    if isinstance(action, PlatformAction):
+        return decide_platform(principal, action)
+    if handler.opt.get("orgs_in_body"):
+        return decide_role(principal, action)
+    # Paths say {orgId:uuid}: anything else never reached this route.
+    return decide(principal, action, connection.path_params["orgId"])
+
+
+def _refusal(decision: AnyDecision) -> Exception:
     match decision.reason:
         case Denial.UNAUTHENTICATED:
             return Unauthenticated("send `Authorization: Bearer <token>`")
         case Denial.FOREIGN_ORG:
             return NotFound(f"there is no organisation {decision.org_id} that you belong to")
         case _:
-            return Forbidden(f"this needs the role {decision.action.value}")
+            role = Role.ADMIN if isinstance(decision, PlatformDecision) else decision.action
+            return Forbidden(f"this needs the role {role.value}")
 
 
 class AuditBarrier:
@@ -99,7 +138,7 @@ class AuditBarrier:
 
 async def _is_recorded(scope: Scope) -> bool:
     """Wait until the decision behind this request is committed, if there was one; False when it cannot be."""
-    record: asyncio.Future[None] | None = scope.pop("analytics_audit", None)  # type: ignore[typeddict-item]
+    record: Awaitable[None] | None = scope.pop("analytics_audit", None)  # type: ignore[typeddict-item]
     if record is None:
         return True
     try:
@@ -124,10 +163,24 @@ def provide_decision(request: Request[Any, Any, Any]) -> Decision:
 
 def provide_scope(request: Request[Any, Any, Any]) -> OrgScope:
     """Dependency: the organisation that this request may touch."""
-    scope = provide_decision(request).scope
-    if scope is None:
+    decision: AnyDecision = request.scope["analytics_access"]  # type: ignore[typeddict-item]
+    if not isinstance(decision, Decision) or decision.scope is None:
         raise Forbidden("not allowed")
-    return scope
+    return decision.scope
+
+
+def provide_org_decisions(request: Request[Any, Any, Any]) -> OrgDecisions:
+    """Dependency: decides on the organisations that the body names."""
+    decisions: OrgDecisions = request.scope["analytics_org_decisions"]  # type: ignore[typeddict-item]
+    return decisions
+
+
+def provide_platform_scope(request: Request[Any, Any, Any]) -> PlatformScope:
+    """Dependency: the permission to touch every organisation."""
+    decision: AnyDecision = request.scope["analytics_access"]  # type: ignore[typeddict-item]
+    if not isinstance(decision, PlatformDecision) or decision.scope is None:
+        raise Forbidden("not allowed")
+    return decision.scope
 
 
 def check_routes_are_guarded(handlers: Iterable[BaseRouteHandler]) -> None:
