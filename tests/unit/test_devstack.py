@@ -13,7 +13,7 @@ import pytest
 
 from tools.devstack import dev_token, docker, envfile, processes, rootfolder
 from tools.devstack.__main__ import main
-from tools.devstack.ports import BLOCK, CANDIDATE_BLOCKS, FIRST_BASE, Ports, parse_base
+from tools.devstack.ports import BLOCK, CANDIDATE_BLOCKS, FIRST_BASES, Ports, parse_base
 from tools.devstack.problems import StackError
 from tools.devstack.stack import Secrets, Stack, write_private
 
@@ -33,7 +33,7 @@ def test_the_ports_of_two_stacks_never_meet() -> None:
             for index in range(CANDIDATE_BLOCKS)
             for port in Ports.from_base(first + index * BLOCK).by_name().values()
         }
-        for name, first in FIRST_BASE.items()
+        for name, first in FIRST_BASES.items()
     }
 
     assert not blocks["dev"] & blocks["test"]

@@ -4,6 +4,7 @@ import signal
 
 from tools.devstack import catalogue, docker, processes, reconcile
 from tools.devstack.interruption import uninterrupted
+from tools.devstack.ports import first_base
 from tools.devstack.progress import say
 from tools.devstack.rootfolder import root_folder
 from tools.devstack.stack import exclusive, open_stack, saved_base, stack_folder
@@ -11,10 +12,8 @@ from tools.devstack.stack import exclusive, open_stack, saved_base, stack_folder
 
 def down(name: str) -> None:
     """Stops everything in order; the data stay for the next `up`."""
-    base = saved_base(name)
-    if base is None:
-        say(f"{name}: nothing to stop")
-        return
+    # Where the folder was deleted under a running stack, the ports are unknown, but its processes can still be told.
+    base = saved_base(name) or first_base(name)
     with exclusive(stack_folder(name) / "lock", f"starting or stopping the {name} stack"), uninterrupted():
         if docker.is_used(name):
             docker.down(name)

@@ -8,7 +8,8 @@ from tools.devstack.problems import StackError
 from tools.devstack.progress import say
 
 # Below Linux's ephemeral range (32768-60999), so that no outgoing connection sits on a port of ours.
-FIRST_BASE = {"dev": 24600, "test": 24800}
+FIRST_BASES = {"dev": 24600, "test": 24800}
+FIRST_BASE_OF_OTHERS = 25000
 BLOCK = 20
 # A second clone on the same machine takes the next free block; ten clones are more than anybody runs.
 CANDIDATE_BLOCKS = 10
@@ -40,6 +41,11 @@ class Ports:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+def first_base(stack_name: str) -> int:
+    """Where the stack's ports begin unless something else is in the way."""
+    return FIRST_BASES.get(stack_name, FIRST_BASE_OF_OTHERS)
+
+
 def is_taken(port: int) -> bool:
     """True when no server could listen on 127.0.0.1:port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -62,7 +68,7 @@ def choose_base(stack_name: str, requested: str | None, saved: int | None) -> in
         for name, port in taken(base).items():
             raise port_taken(name, port)
         return base
-    first = FIRST_BASE.get(stack_name, 25000)
+    first = first_base(stack_name)
     preferred = first if saved is None else saved
     blocked = taken(preferred)
     if not blocked:

@@ -1,8 +1,8 @@
 """Starts, finds and ends the processes of a stack.
 
-A process belongs to a component when the pid file says so, when its environment carries the component's mark, or when
-it sees the component's data folder as its /srv (PostgreSQL overwrites its environment, and its children have sessions
-of their own). So what a killed parent left behind is found too.
+A process belongs to a component when its environment carries the component's mark, or when it sees the component's data
+folder as its /srv (PostgreSQL and Redis overwrite their environment). So what a killed parent left behind is found
+too, and what runs on after somebody deleted the stack's folder.
 """
 
 import itertools
@@ -80,10 +80,11 @@ class Target:
 def stop(stack: Stack, targets: Sequence[Target]) -> None:
     """Ends these components, all at once; afterwards none of their processes is left."""
     names = {target.component for target in targets}
+    found = members(stack)
     for target in targets:
-        if main := running(stack, target.component):
-            # A frozen (SIGSTOP) process must run to act on the signal.
-            _send([main.pid], target.signal, signal.SIGCONT)
+        main = running(stack, target.component)
+        # A frozen (SIGSTOP) process must run to act on the signal.
+        _send([main.pid] if main else found.get(target.component, ()), target.signal, signal.SIGCONT)
     _wait_until_gone(stack, names, max((target.patience_s for target in targets), default=0))
     deadline = time.monotonic() + KILL_PATIENCE_S
     while (left := _pids_of(stack, names)) and time.monotonic() < deadline:
@@ -99,7 +100,11 @@ def members(stack: Stack) -> dict[str, set[int]]:
     folders = {_identity(folder): folder.name for folder in (stack.folder / "data").iterdir()}
     prefix = f"{MARK}={stack.folder}:".encode()
     for pid in _live_pids():
-        component = _marked_component(pid, prefix) or folders.get(_identity(Path(f"/proc/{pid}/root{DATA_INSIDE}")))
+        component = (
+            _marked_component(pid, prefix)
+            or folders.get(_identity(Path(f"/proc/{pid}/root{DATA_INSIDE}")))
+            or _component_of_deleted_folder(pid, stack.folder)
+        )
         if component and pid != os.getpid():
             found.setdefault(component, set()).add(pid)
     return found
@@ -124,6 +129,25 @@ def _marked_component(pid: int, prefix: bytes) -> str | None:
     except OSError:
         return None
     return next((value.removeprefix(prefix).decode() for value in variables if value.startswith(prefix)), None)
+
+
+def _component_of_deleted_folder(pid: int, stack_folder: Path) -> str | None:
+    """The component whose deleted data folder is the process's /srv, by the path that the kernel remembers.
+
+    That path begins where the file system does, hence the comparison of its end and of the device.
+    """
+    try:
+        mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    device = stack_folder.stat().st_dev
+    for _, _, number, origin, place, *_ in map(str.split, mounts):
+        folder, deleted, _ = origin.partition("//deleted")
+        data, _, component = folder.rpartition("/")
+        ours = deleted and place == DATA_INSIDE and number == f"{os.major(device)}:{os.minor(device)}"
+        if ours and data.endswith("/data") and str(stack_folder / "data").endswith(data):
+            return component
+    return None
 
 
 def _reap() -> None:

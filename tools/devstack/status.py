@@ -74,7 +74,7 @@ def print_table(name: str, statuses: Sequence[ComponentStatus]) -> None:
     console.print(table)
     for status in statuses:
         if status.state in {"unwell", "dead"}:
-            console.print(f"{status.component}: {status.health}", markup=False)
+            console.print(f"{status.component}: {status.health}", markup=False, soft_wrap=True)
         if status.outdated:
             console.print(f"{status.component}: older than the checkout")
     if any(status.state != "ready" or status.outdated for status in statuses):
