@@ -79,6 +79,11 @@ check:
     @echo "import-linter" && lint-imports
     @echo "tidy" && python -m tools.tidy
 
+# Rewrite the configuration table of the README and .env.example from the settings classes
+[group('develop')]
+settings:
+    @python -m tools.settings_docs
+
 # Run a benchmark: NAME is a module of tests/perf
 [group('develop')]
 [no-exit-message]

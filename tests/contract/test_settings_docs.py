@@ -4,14 +4,14 @@ from tools.settings_docs import ROOT, env_example, readme_with_table, variables
 
 
 def test_the_readme_lists_every_variable_as_the_services_read_it() -> None:
-    """`just settings` rewrites the table."""
+    """`./tools/dev settings` rewrites the table."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert readme == readme_with_table(readme)
 
 
 def test_the_example_environment_is_current() -> None:
-    """`just settings` rewrites the file."""
+    """`./tools/dev settings` rewrites the file."""
     assert (ROOT / ".env.example").read_text(encoding="utf-8") == env_example()
 
 

@@ -64,7 +64,9 @@ class Platform:
         assert ledger.ended_early is None
         return ledger
 
-    def call(self, service: str, method: str, path: str, *, bearer: str | None = None, **arguments: Any) -> httpx.Response:
+    def call(
+        self, service: str, method: str, path: str, *, bearer: str | None = None, **arguments: Any
+    ) -> httpx.Response:
         """One request as the platform's administrator, or with the given token."""
         headers = {"Authorization": f"Bearer {bearer or token('admin')}"}
         url = f"{self.services[service].url}/analytics/v1{path}"

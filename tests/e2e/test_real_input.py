@@ -64,9 +64,11 @@ def test_disorderly_traffic_is_counted_exactly_and_every_message_accounted_for(p
     (dead_letters,) = platform.query("SELECT count(*) FROM analytics.dead_letters")
     assert dead_letters == kinds["invalid"]  # type: ignore[index]
 
-    platform.publish(Source(
-        anchor=source.anchor, events=30_000, duration=source.duration, seed=11, disorder=disorder, shuffle=3
-    ).messages()[1])
+    platform.publish(
+        Source(
+            anchor=source.anchor, events=30_000, duration=source.duration, seed=11, disorder=disorder, shuffle=3
+        ).messages()[1]
+    )
     platform.wait_until_visible(2 * published)
 
     assert platform.all_totals(ledger) == expected_totals(ledger)

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from analytics_core.http.app import API_PREFIX, with_edge
-from analytics_query_api.settings import QueryApiSettings
+from analytics_query_api.settings import Settings
 from analytics_query_api.wiring import Resources, open_resources
 from tests.integration.query_api.numbers import NOW, Numbers
 from tests.support.callers import JWT_SECRET, bearer
@@ -53,7 +53,7 @@ async def open_api(database: Database, redis_url: str, rabbitmq: RabbitMq) -> Op
 
     @asynccontextmanager
     async def opened(*, hears_of_folds: bool = False, **changes: Any) -> AsyncIterator[Api]:
-        settings = QueryApiSettings(
+        settings = Settings(
             **{
                 "environment": "test",
                 "database_url": database.dsn("analytics_query_api"),

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from analytics_core.settings import AuthenticatedServiceSettings, Duration, require_scheme
 
 
-class QueryApiSettings(AuthenticatedServiceSettings):
+class Settings(AuthenticatedServiceSettings):
     """Read from the environment once, at start."""
 
     service_name: str = Field(default="analytics-query-api", description="Name in logs, traces and audit records.")
@@ -29,7 +29,7 @@ class QueryApiSettings(AuthenticatedServiceSettings):
     )
 
     @model_validator(mode="after")
-    def _check_own_urls(self) -> "QueryApiSettings":
+    def _check_own_urls(self) -> "Settings":
         require_scheme("REDIS_URL", self.redis_url, ("redis", "rediss"))
         if self.database_read_url is not None:
             require_scheme("DATABASE_READ_URL", self.database_read_url, ("postgres", "postgresql"))

@@ -20,7 +20,7 @@ from analytics_query_api.cache import FreshnessCache, redis_client
 from analytics_query_api.limits import AUDIT_POOL_SIZE
 from analytics_query_api.reader import Reader
 from analytics_query_api.routes import ROUTES
-from analytics_query_api.settings import QueryApiSettings
+from analytics_query_api.settings import Settings
 from analytics_query_api.wakeups import FoldListener
 
 TITLE = "Analytics Query API"
@@ -43,7 +43,7 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: QueryApiSettings, now: Clock = clock.now) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIterator[Resources]:
     """Everything that the service holds open. Connects to nothing yet."""
     read_url = settings.database_read_url or settings.database_url
     async with (
@@ -87,7 +87,7 @@ async def open_resources(settings: QueryApiSettings, now: Clock = clock.now) -> 
         yield Resources(app, dependencies, audit, folds)
 
 
-async def serve(settings: QueryApiSettings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the service until `stop` is set."""
     async with open_resources(settings) as resources:
         audit = asyncio.create_task(resources.audit.run())
