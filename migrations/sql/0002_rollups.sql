@@ -108,3 +108,68 @@ AS $$
     ) END
     FROM analytics.stream_offsets
 $$;
+
+-- What usage_hourly has to say about a range of whole hours: a recount from the events of folded batches, worded
+-- otherwise than the fold on purpose, since it proves it. `only_org` null: of every organisation.
+CREATE FUNCTION analytics.recount_hours(range_start timestamptz, range_end timestamptz, only_org uuid)
+RETURNS TABLE (
+    org_id uuid, bucket_start timestamptz, model_id text,
+    invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint,
+    input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint,
+    cost_microcents bigint, latency_bins smallint[], latency_counts bigint[],
+    first_event_at timestamptz, last_event_at timestamptz
+)
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT
+        org_id, hour, model_id,
+        sum(calls)::bigint, sum(errors)::bigint, sum(timeouts)::bigint, sum(throttled)::bigint,
+        sum(input)::bigint, sum(output)::bigint, sum(cached)::bigint, sum(reasoning)::bigint, sum(cost)::bigint,
+        array_agg(bin ORDER BY bin), array_agg(calls ORDER BY bin), min(first_at), max(last_at)
+    FROM (
+        SELECT
+            org_id, date_trunc('hour', occurred_at, 'UTC') AS hour, model_id, analytics.latency_bin(latency_ms) AS bin,
+            count(*) AS calls, sum((status = 'error')::integer) AS errors, sum((status = 'timeout')::integer) AS timeouts,
+            sum((status = 'throttled')::integer) AS throttled, sum(input_tokens) AS input, sum(output_tokens) AS output,
+            sum(cached_input_tokens) AS cached, sum(reasoning_tokens) AS reasoning, sum(cost_microcents) AS cost,
+            min(occurred_at) AS first_at, max(occurred_at) AS last_at
+        FROM analytics.usage_events
+        WHERE occurred_at >= range_start AND occurred_at < range_end AND (only_org IS NULL OR org_id = only_org)
+            AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE folded_at IS NULL)
+        GROUP BY org_id, hour, model_id, bin
+    ) AS bins
+    GROUP BY org_id, hour, model_id
+$$;
+
+-- What usage_daily has to say about a range of whole UTC days, by usage_hourly.
+CREATE FUNCTION analytics.recount_days(range_start timestamptz, range_end timestamptz, only_org uuid)
+RETURNS TABLE (
+    org_id uuid, bucket_start timestamptz, model_id text,
+    invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint,
+    input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint,
+    cost_microcents bigint, latency_bins smallint[], latency_counts bigint[],
+    first_event_at timestamptz, last_event_at timestamptz
+)
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT
+        org_id, day, model_id,
+        sums.invocations, sums.errors, sums.timeouts, sums.throttled,
+        sums.input, sums.output, sums.cached, sums.reasoning, sums.cost,
+        histogram.bins, histogram.counts, sums.first_at, sums.last_at
+    FROM (
+        SELECT
+            org_id, date_trunc('day', bucket_start, 'UTC') AS day, model_id,
+            sum(invocations)::bigint AS invocations, sum(error_count)::bigint AS errors,
+            sum(timeout_count)::bigint AS timeouts, sum(throttled_count)::bigint AS throttled,
+            sum(input_tokens)::bigint AS input, sum(output_tokens)::bigint AS output,
+            sum(cached_input_tokens)::bigint AS cached, sum(reasoning_tokens)::bigint AS reasoning,
+            sum(cost_microcents)::bigint AS cost,
+            analytics.array_concat(latency_bins) AS bins, analytics.array_concat(latency_counts) AS counts,
+            min(first_event_at) AS first_at, max(last_event_at) AS last_at
+        FROM analytics.usage_hourly
+        WHERE bucket_start >= range_start AND bucket_start < range_end AND (only_org IS NULL OR org_id = only_org)
+        GROUP BY org_id, day, model_id
+    ) AS sums
+    CROSS JOIN LATERAL analytics.histogram_merge(sums.bins, sums.counts) AS histogram
+$$;

@@ -6,11 +6,11 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 import uvicorn
@@ -34,15 +34,33 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
-def run_service(name: str, description: str, settings_class: type[Settings], serve: Serve[Settings]) -> int:
+@dataclass(frozen=True, slots=True)
+class Command(Generic[Settings]):
+    """Something that a service's program does once instead of serving: `analytics-x NAME …`.
+
+    `add_arguments` declares its options, `run` does it and returns the exit code.
+    """
+
+    name: str
+    description: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Settings, argparse.Namespace], Awaitable[int]]
+
+
+def run_service(
+    name: str,
+    description: str,
+    settings_class: type[Settings],
+    serve: Serve[Settings],
+    *commands: Command[Settings],
+) -> int:
     """The whole life of a service's process; returns its exit code.
 
     `serve` runs until the event is set (SIGTERM or SIGINT) and then ends by itself. Exit codes: 0 stopped as asked,
-    1 failed, 2 wrong configuration.
+    1 failed, 2 wrong configuration; a command has its own.
     """
-    parser = argparse.ArgumentParser(prog=name, description=f"{description}. Configured by environment variables.")
-    parser.add_argument("--check-config", action="store_true", help="check the configuration, print it and exit")
-    arguments = parser.parse_args()
+    arguments = _parser(name, description, commands).parse_args()
+    command: Command[Settings] | None = getattr(arguments, "command", None)
     try:
         settings = load_settings(settings_class)
     except SettingsError as error:
@@ -52,12 +70,30 @@ def run_service(name: str, description: str, settings_class: type[Settings], ser
         print(json.dumps(redacted(settings), indent=2, default=str))  # noqa: T201
         return EXIT_OK
     configure_logs(settings.service_name, settings.log_level)
+    if command is not None:
+        return uvloop.run(_exit_code(command.run(settings, arguments)))
     provider = configure_traces(settings)
     try:
         return uvloop.run(_run_until_signal(settings, serve))
     finally:
         if provider is not None:
             provider.shutdown()
+
+
+def _parser(name: str, description: str, commands: Sequence[Command[Settings]]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=name, description=f"{description}. Configured by environment variables.")
+    parser.add_argument("--check-config", action="store_true", help="check the configuration, print it and exit")
+    if commands:
+        subparsers = parser.add_subparsers(title="instead of serving", metavar="COMMAND")
+        for command in commands:
+            subparser = subparsers.add_parser(command.name, help=command.description, description=command.description)
+            command.add_arguments(subparser)
+            subparser.set_defaults(command=command)
+    return parser
+
+
+async def _exit_code(result: Awaitable[int]) -> int:
+    return await result
 
 
 async def _run_until_signal(settings: Settings, serve: Serve[Settings]) -> int:

@@ -1,4 +1,6 @@
-"""Every bound of the fold in one place."""
+"""Every bound of rollup in one place."""
+
+from datetime import timedelta
 
 BATCHES_MAX = 100
 """Batches of one fold: small ones cost by their number (locks, index probes)."""
@@ -24,3 +26,18 @@ PUBLISH_TIMEOUT_SECONDS = 1.0
 
 WAKE_UPS_MAX = 10
 """Messages that wait in the queue: one is enough to wake a worker, the rest only say the same."""
+
+SAMPLE_HOURS_BACK = 24
+"""The sampled reconcile looks at one of the last so many closed hours."""
+
+SAMPLE_ORGANISATIONS = 3
+"""Organisations compared in a sample."""
+
+SAMPLE_DAY_CALLS_MAX = 1_000_000
+"""An organisation with more calls that day is not sampled: the events of its day are read to find an hour's (1 s)."""
+
+RECONCILE_TIMEOUT = timedelta(hours=1)
+"""A statement of `analytics-rollup reconcile`: a recount reads 1,000,000 events/s or so, and a person is waiting."""
+
+DIFFERENCES_LISTED = 20
+"""Differing buckets that `analytics-rollup reconcile` names."""

@@ -11,6 +11,7 @@ from analytics_core import clock
 from analytics_core.database import WriteDatabase
 from analytics_core.http.app import build_app, with_edge
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
+from analytics_rollup.drift import watch_drift
 from analytics_rollup.freshness import observe
 from analytics_rollup.settings import Settings
 from analytics_rollup.wakeups import WakeUps
@@ -32,20 +33,13 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[WriteDatabase]:
-    """The service's connections to PostgreSQL. Connects to nothing yet."""
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Everything that the service holds open. Connects to nothing yet."""
     async with WriteDatabase.open(
         settings.database_url.get_secret_value(),
         application_name=settings.service_name,
         pool_size=settings.database_pool_size,
     ) as database:
-        yield database
-
-
-@asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Everything that the service holds open. Connects to nothing yet."""
-    async with open_database(settings) as database:
         wake_ups = WakeUps(settings.rabbitmq_url.get_secret_value())
         dependencies = Dependencies(
             {
@@ -75,4 +69,5 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             resources.folder.work(stop),
             *(resources.folder.help(stop) for _ in range(settings.aggregation_workers - 1)),
             observe(resources.database, clock.now, stop),
+            watch_drift(resources.database, settings.reconcile_interval, stop),
         )
