@@ -16,6 +16,7 @@ from analytics_core.events import UsageEvent
 from analytics_core.sql import load_queries
 from analytics_ingest.batch import Batch
 from analytics_ingest.leases import Lease
+from analytics_ingest.limits import DEDUPE_WINDOW
 
 QUERIES = load_queries("analytics_ingest", "batches")
 EVENT_COLUMNS = (
@@ -108,11 +109,12 @@ async def store_events(session: WriteSession, batch_id: int, events: Sequence[Us
     await session.execute(QUERIES["make_incoming"])
     await session.execute(QUERIES["plan_for_values"])
     await session.copy_records("incoming_events", EVENT_COLUMNS, map(_row, events))
-    days = _days(events)
-    stored = sum([await session.execute(QUERIES["store_day"], batch_id, day) for day in days])
+    windows = [_window(day) for day in _days(events)]
+    stored = sum([await session.execute(QUERIES["store_day"], batch_id, *window) for window in windows])
     if stored == len(events):
         return stored, 0
-    return stored, sum([await session.fetch_value(QUERIES["count_conflicts"], batch_id, day) for day in days])
+    conflicts = [await session.fetch_value(QUERIES["count_conflicts"], batch_id, *window) for window in windows]
+    return stored, sum(conflicts)
 
 
 def _row(event: UsageEvent) -> tuple[Any, ...]:
@@ -131,6 +133,11 @@ def _days(events: Sequence[UsageEvent]) -> list[datetime]:
     if last - first <= DAY:
         return sorted({first, last})
     return sorted({_day(event.occurred_at) for event in events})
+
+
+def _window(day: datetime) -> tuple[datetime, datetime, datetime, datetime]:
+    """The day's bounds, and the bounds of where its events' namesakes are looked for."""
+    return day, day + DAY, day - DEDUPE_WINDOW, day + DAY + DEDUPE_WINDOW
 
 
 def _bounds(events: Sequence[UsageEvent]) -> tuple[datetime, datetime]:
