@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import httpx
 import jwt
@@ -75,7 +74,7 @@ class Platform:
     def query(self, sql: str, *values: object) -> tuple[Any, ...]:
         """One row as the schema's owner."""
         with psycopg.connect(self.database.owner_dsn) as connection:
-            row = connection.execute(sql, values).fetchone()  # type: ignore[call-overload]
+            row = connection.execute(sql, values).fetchone()
         assert row is not None
         return tuple(row)
 
@@ -125,10 +124,5 @@ def whole_hour(moment: datetime) -> datetime:
 def expected_totals(ledger: Ledger) -> dict[str, dict[str, Any]]:
     """What `Platform.all_totals` must equal."""
     names = ("events", "inputTokens", "outputTokens", "cachedInputTokens", "reasoningTokens", "costMicrocents")
-    expected: dict[str, dict[str, Any]] = {}
-    for (org_id, _), sums in ledger.by_org_and_model.items():
-        values = sums.as_json()
-        known = expected.setdefault(str(UUID(str(org_id))), dict.fromkeys(names, 0))
-        for name in names:
-            known[name] += values[name]
-    return expected
+    sums = {org_id: each.as_json() for org_id, each in ledger.by_org().items()}
+    return {org_id: {name: values[name] for name in names} for org_id, values in sums.items()}
