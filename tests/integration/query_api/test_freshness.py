@@ -145,7 +145,7 @@ async def test_usage_says_the_same_as_freshness(uncached: Api, numbers: Numbers,
     batch = numbers.commit_batch(NOW - 7 * SECOND)
     try:
         own = await freshness(uncached, org_id)
-        parameters = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
+        parameters: dict[str, Any] = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
         usage = (await uncached.get(f"/orgs/{org_id}/usage", **parameters)).json()["freshness"]
         reliability = (await uncached.get(f"/orgs/{org_id}/reliability", **parameters)).json()["freshness"]
     finally:

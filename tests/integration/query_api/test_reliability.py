@@ -14,7 +14,7 @@ from tests.integration.query_api.conftest import Api
 from tests.integration.query_api.numbers import NOW, Call, Numbers
 
 DAY_START = NOW.replace(hour=0)
-RANGE = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
+RANGE: dict[str, Any] = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
 STATUSES = ("success",) * 7 + ("error", "timeout", "throttled")
 
 
@@ -113,7 +113,7 @@ async def test_the_range_counts_each_hour_once_wherever_it_begins_and_ends(
 async def test_a_page_has_its_own_points_and_the_totals_of_the_range(api: Api, numbers: Numbers, org_id: UUID) -> None:
     calls = random_calls(seed=9, count=500, days=2)
     numbers.fold(org_id, calls)
-    whole_range = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-12T00:00:00Z", "groupBy": "model"}
+    whole_range: dict[str, Any] = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-12T00:00:00Z", "groupBy": "model"}
     whole = (await api.get(f"/orgs/{org_id}/reliability", **whole_range)).json()
 
     first = (await api.get(f"/orgs/{org_id}/reliability", limit=50, **whole_range)).json()

@@ -3,13 +3,14 @@
 import json
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 from tests.integration.query_api.conftest import Api
 from tests.integration.query_api.numbers import NOW, Call, Numbers
 
 DAY_START = NOW.replace(hour=0)
-RANGE = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
+RANGE: dict[str, Any] = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
 
 
 def at_hour(hour: int, **fields: object) -> Call:
@@ -97,9 +98,10 @@ async def test_pages_together_are_the_series_and_each_has_the_totals(api: Api, n
     numbers.fold(org_id, [at_hour(hour, model_id=model) for hour in range(5) for model in ("a", "b", "c")])
     whole = (await api.get(f"/orgs/{org_id}/usage", groupBy="model", **RANGE)).json()
 
-    series, cursor, pages = [], None, 0
+    series: list[dict[str, Any]] = []
+    cursor, pages = None, 0
     while cursor is not None or pages == 0:
-        parameters = {"cursor": cursor} if cursor else {}
+        parameters: dict[str, Any] = {"cursor": cursor} if cursor else {}
         page = (await api.get(f"/orgs/{org_id}/usage", groupBy="model", limit=4, **RANGE, **parameters)).json()
         series += page["series"]
         cursor, pages = page["nextCursor"], pages + 1
