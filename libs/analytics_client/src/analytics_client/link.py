@@ -124,8 +124,7 @@ async def find_partitions(address: StreamAddress, stream: str) -> list[str]:
 async def _leader(address: StreamAddress, stream: str) -> AsyncIterator[Connection]:
     """A connection to the broker that leads the stream: the first one if it does, else another one."""
     async with open_connection(address, address.host, address.port, stream) as connection:
-        broker, _ = await connection.answer(connection.client.query_leader_and_replicas(stream))
-        leader = (broker.host, broker.port)
+        leader = await _leader_address(connection, stream)
         if _reached(address, connection) == leader:
             yield connection
             return
@@ -136,6 +135,16 @@ async def _leader(address: StreamAddress, stream: str) -> AsyncIterator[Connecti
                 yield connection
                 return
     raise LinkLost(f"{host}:{port} did not lead to {leader} in {BALANCED_TRIES_MAX} tries")
+
+
+async def _leader_address(connection: Connection, stream: str) -> tuple[str, int]:
+    """How the leader's broker is reached; rstream's own look-up raises `KeyError` while any replica is down."""
+    request = schema.Metadata(connection.client._corr_id_seq.next(), streams=[stream])  # noqa: SLF001
+    found = await connection.answer(connection.client.sync_request(request, schema.MetadataResponse))
+    for broker in found.brokers:
+        if broker.reference == found.metadata[0].leader_ref:
+            return broker.host, broker.port
+    raise LinkLost(f"{stream} has no leader at the moment")
 
 
 def _reached(address: StreamAddress, connection: Connection) -> tuple[str, int]:
