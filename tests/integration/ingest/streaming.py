@@ -46,33 +46,15 @@ async def publish_messages(rabbitmq: RabbitMq, messages: Sequence[Any], stream: 
 
 
 @dataclass(frozen=True)
-class IngestStage:
-    """A database and a virtual host, and ingest between them."""
+class Tables:
+    """What ingest has left in its tables."""
 
     database: Database
-    rabbitmq: RabbitMq
-    processes: ServiceProcesses
-    free_port: Callable[[], int]
-
-    def env(self, **overrides: str) -> dict[str, str]:
-        return {
-            "DATABASE_URL": self.database.dsn("analytics_ingest"),
-            "RABBITMQ_URL": self.rabbitmq.amqp_url,
-            "RABBITMQ_STREAM_URL": self.rabbitmq.stream_url,
-            "RABBITMQ_STREAM": STREAM,
-            "ENVIRONMENT": "test",
-            "LOG_LEVEL": "info",
-            # A killed owner's partitions are free again after this; tests have less patience than operators.
-            "INGESTION_LEASE": "3s",
-            "HTTP_PORT": str(self.free_port()),
-        } | overrides
-
-    def start(self, *, wait: bool = True, **overrides: str) -> ServiceProcess:
-        return self.processes.start("analytics-ingest", self.env(**overrides), wait=wait)
 
     def rows(self, query: str, *arguments: object) -> list[dict[str, Any]]:
         with psycopg.connect(self.database.owner_dsn, row_factory=dict_row) as connection:
-            return connection.execute(query, arguments).fetchall()
+            cursor = connection.execute(query, arguments)
+            return cursor.fetchall() if cursor.description else []
 
     def value(self, query: str, *arguments: object) -> Any:
         (row,) = self.rows(query, *arguments)
@@ -95,6 +77,38 @@ class IngestStage:
 
     def next_offset(self, partition: int = 0) -> int:
         return int(self.value("SELECT next_offset FROM analytics.stream_offsets WHERE partition = %s", partition))
+
+    def empty(self) -> None:
+        """As after the migrations."""
+        self.rows(
+            "TRUNCATE analytics.usage_events, analytics.ingestion_batches, analytics.dead_letters,"
+            " analytics.stream_offsets"
+        )
+
+
+@dataclass(frozen=True)
+class IngestStage(Tables):
+    """A database and a virtual host, and ingest between them."""
+
+    rabbitmq: RabbitMq
+    processes: ServiceProcesses
+    free_port: Callable[[], int]
+
+    def env(self, **overrides: str) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database.dsn("analytics_ingest"),
+            "RABBITMQ_URL": self.rabbitmq.amqp_url,
+            "RABBITMQ_STREAM_URL": self.rabbitmq.stream_url,
+            "RABBITMQ_STREAM": STREAM,
+            "ENVIRONMENT": "test",
+            "LOG_LEVEL": "info",
+            # A killed owner's partitions are free again after this; tests have less patience than operators.
+            "INGESTION_LEASE": "3s",
+            "HTTP_PORT": str(self.free_port()),
+        } | overrides
+
+    def start(self, *, wait: bool = True, **overrides: str) -> ServiceProcess:
+        return self.processes.start("analytics-ingest", self.env(**overrides), wait=wait)
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

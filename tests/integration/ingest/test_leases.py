@@ -9,7 +9,7 @@ import pytest
 from analytics_core.database import WriteDatabase
 from analytics_core.errors import FencedError
 from analytics_ingest.leases import Lease, LeaseExpired, Leases, Taken, owner_name
-from tests.integration.ingest.streaming import STREAM, IngestStage
+from tests.integration.ingest.streaming import STREAM, Tables
 
 LONG = timedelta(seconds=30)
 SHORT = timedelta(milliseconds=300)
@@ -28,13 +28,13 @@ async def rows(ingest_database: WriteDatabase) -> None:
 
 
 async def test_the_first_to_come_makes_the_rows_of_all_partitions(
-    stage: IngestStage, ingest_database: WriteDatabase
+    tables: Tables, ingest_database: WriteDatabase
 ) -> None:
     """A partition that nobody reads yet must be known, or freshness would claim what nobody has read."""
     await Leases(ingest_database, STREAM, 3, "a", LONG).acquire(1)
 
-    assert stage.value("SELECT array_agg(partition ORDER BY partition) FROM analytics.stream_offsets") == [0, 1, 2]
-    assert stage.value("SELECT analytics.watermark()") is None
+    assert tables.value("SELECT array_agg(partition ORDER BY partition) FROM analytics.stream_offsets") == [0, 1, 2]
+    assert tables.value("SELECT analytics.watermark()") is None
 
 
 @pytest.mark.usefixtures("rows")
@@ -99,11 +99,11 @@ async def test_keeping_renews_before_the_end(ingest_database: WriteDatabase) -> 
 
 
 @pytest.mark.usefixtures("rows")
-async def test_keeping_ends_when_somebody_else_took_over(stage: IngestStage, ingest_database: WriteDatabase) -> None:
+async def test_keeping_ends_when_somebody_else_took_over(tables: Tables, ingest_database: WriteDatabase) -> None:
     """The keeper is how an idle owner learns that it was frozen for too long."""
     leases = Leases(ingest_database, STREAM, 2, "one", SHORT)
     lease = await owned(leases)
-    stage.value("UPDATE analytics.stream_offsets SET epoch = epoch + 1 WHERE partition = 0 RETURNING 1")
+    tables.value("UPDATE analytics.stream_offsets SET epoch = epoch + 1 WHERE partition = 0 RETURNING 1")
 
     with pytest.raises(FencedError):
         await asyncio.wait_for(leases.keep(lease), 5)
@@ -111,14 +111,14 @@ async def test_keeping_ends_when_somebody_else_took_over(stage: IngestStage, ing
 
 @pytest.mark.usefixtures("rows")
 async def test_keeping_ends_before_the_lease_does_when_the_database_is_silent(
-    stage: IngestStage, ingest_database: WriteDatabase
+    tables: Tables, ingest_database: WriteDatabase
 ) -> None:
     """By then another owner may exist: writing on would race with it."""
     leases = Leases(ingest_database, STREAM, 2, "one", timedelta(seconds=1))
     lease = await owned(leases)
     began = monotonic()
     async with (
-        WriteDatabase.open(stage.database.owner_dsn, application_name="blocker", pool_size=1) as blocker,
+        WriteDatabase.open(tables.database.owner_dsn, application_name="blocker", pool_size=1) as blocker,
         blocker.write() as session,
     ):
         await session.execute("LOCK TABLE analytics.stream_offsets IN ACCESS EXCLUSIVE MODE")
@@ -132,7 +132,7 @@ async def test_keeping_ends_before_the_lease_does_when_the_database_is_silent(
 
 @pytest.mark.usefixtures("rows")
 async def test_a_proof_moves_the_accepted_through_time_forward_only(
-    stage: IngestStage, ingest_database: WriteDatabase
+    tables: Tables, ingest_database: WriteDatabase
 ) -> None:
     """Freshness never goes back, whatever order proofs and commits come in."""
     leases = Leases(ingest_database, STREAM, 2, "one", LONG)
@@ -146,7 +146,7 @@ async def test_a_proof_moves_the_accepted_through_time_forward_only(
     assert known[1] is not None
     assert known[1] == known[2]
     newest = "SELECT max(accepted_through) > clock_timestamp() - interval '5 s' FROM analytics.stream_offsets"
-    assert stage.value(newest)
+    assert tables.value(newest)
 
 
 def test_no_two_processes_have_the_same_name() -> None:

@@ -24,7 +24,7 @@ from analytics_ingest.leases import Lease, LeaseExpired, Leases
 from analytics_ingest.persist import Receipt, persist
 from analytics_ingest.unstorable import find_unstorable
 from analytics_ingest.writer import BatchWriter
-from tests.integration.ingest.streaming import STREAM, IngestStage
+from tests.integration.ingest.streaming import STREAM, Tables
 
 RETENTION = timedelta(days=400)
 HOUR = timedelta(hours=1)
@@ -57,7 +57,7 @@ async def lease(ingest_database: WriteDatabase) -> Lease:
     return await acquire(ingest_database)
 
 
-async def test_a_batch_is_written_whole(stage: IngestStage, ingest_database: WriteDatabase, lease: Lease) -> None:
+async def test_a_batch_is_written_whole(tables: Tables, ingest_database: WriteDatabase, lease: Lease) -> None:
     """Offset, events, batch row and dead letters say the same."""
     receipt = await persist(
         ingest_database, lease, batch_of([body(1), b"{bad", body(2, at=NOON + HOUR), body(1)], first_offset=0)
@@ -70,19 +70,17 @@ async def test_a_batch_is_written_whole(stage: IngestStage, ingest_database: Wri
         0,
         1,
     )
-    (row,) = stage.rows("SELECT * FROM analytics.ingestion_batches")
+    (row,) = tables.rows("SELECT * FROM analytics.ingestion_batches")
     assert (row["first_offset"], row["last_offset"], row["batch_id"]) == (0, 3, receipt.batch_id)
     assert (row["occurred_min"], row["occurred_max"], row["late"]) == (NOON, NOON + HOUR, False)
     assert row["first_chunk_at"] == NOON
-    assert stage.value("SELECT count(*) FROM analytics.usage_events WHERE batch_id = %s", receipt.batch_id) == 2
-    (letter,) = stage.rows("SELECT * FROM analytics.dead_letters")
+    assert tables.value("SELECT count(*) FROM analytics.usage_events WHERE batch_id = %s", receipt.batch_id) == 2
+    (letter,) = tables.rows("SELECT * FROM analytics.dead_letters")
     assert (letter["stream_offset"], letter["reason"], bytes(letter["body"])) == (1, "not_json", b"{bad")
-    assert (stage.next_offset(), lease.next_offset) == (4, 4)
+    assert (tables.next_offset(), lease.next_offset) == (4, 4)
 
 
-async def test_every_field_of_an_event_is_stored(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease
-) -> None:
+async def test_every_field_of_an_event_is_stored(tables: Tables, ingest_database: WriteDatabase, lease: Lease) -> None:
     """Money in micro-cents, time in UTC with microseconds, metadata as JSON."""
     sent = event_body(
         occurredAt=(NOON + timedelta(microseconds=123456)).astimezone(INDIA).isoformat(),
@@ -91,7 +89,7 @@ async def test_every_field_of_an_event_is_stored(
     )  # fmt: skip
     await persist(ingest_database, lease, batch_of([sent]))
 
-    (row,) = stage.rows("SELECT * FROM analytics.usage_events")
+    (row,) = tables.rows("SELECT * FROM analytics.usage_events")
     assert row["org_id"] == ORG_ID
     assert (row["cost_microcents"], row["latency_ms"], row["status"], row["error_code"]) == (
         1,
@@ -111,34 +109,34 @@ async def test_every_field_of_an_event_is_stored(
 
 @pytest.mark.parametrize("shift", [timedelta(), timedelta(hours=-24), timedelta(hours=24), timedelta(microseconds=1)])
 async def test_an_id_seen_in_an_earlier_batch_is_not_stored_again(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease, shift: timedelta
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease, shift: timedelta
 ) -> None:
     """Within 24 hours the id decides, across chunks of the hypertable too; another body makes it a conflict."""
     await persist(ingest_database, lease, batch_of([body(1)]))
     receipt = await persist(ingest_database, lease, batch_of([body(1, at=NOON + shift), body(2)], 1, NOON + 2 * DAY))
 
     assert (receipt.stored, receipt.duplicates, receipt.conflicts) == (1, 1, 0 if not shift else 1)
-    assert stage.rows("SELECT occurred_at FROM analytics.usage_events WHERE event_id = %s", UUID(int=1)) == [
+    assert tables.rows("SELECT occurred_at FROM analytics.usage_events WHERE event_id = %s", UUID(int=1)) == [
         {"occurred_at": NOON}
     ]
 
 
 async def test_bounds_and_lateness_are_those_of_the_stored_events(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
     """Rollup looks at them to know what a batch touches: a duplicate touches nothing."""
     await persist(ingest_database, lease, batch_of([body(1, at=NOON - 5 * HOUR)]))
     await persist(ingest_database, lease, batch_of([body(1, at=NOON - 5 * HOUR), body(2)], 1))
     await persist(ingest_database, lease, batch_of([body(1, at=NOON - 5 * HOUR)], 3))
 
-    rows = stage.rows("SELECT occurred_min, occurred_max, late FROM analytics.ingestion_batches ORDER BY batch_id")
+    rows = tables.rows("SELECT occurred_min, occurred_max, late FROM analytics.ingestion_batches ORDER BY batch_id")
     assert [tuple(row.values()) for row in rows] == [
         (NOON - 5 * HOUR, NOON - 5 * HOUR, True), (NOON, NOON, True), (None, None, False),
     ]  # fmt: skip
 
 
 async def test_a_batch_over_many_days_finds_its_duplicates(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
     """A backfill brings months in one batch, each day looked up in its own three chunks."""
     bodies = [body(number, at=NOON - number * 7 * HOUR) for number in range(40)]
@@ -146,12 +144,12 @@ async def test_a_batch_over_many_days_finds_its_duplicates(
     receipt = await persist(ingest_database, lease, batch_of(bodies, 20))
 
     assert (receipt.stored, receipt.duplicates, receipt.conflicts) == (20, 20, 0)
-    assert stage.value("SELECT count(*) FROM analytics.usage_events") == 40
+    assert tables.value("SELECT count(*) FROM analytics.usage_events") == 40
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_tables_do_not_depend_on_where_batches_end(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease, seed: int
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease, seed: int
 ) -> None:
     """Whatever the timing, crashes and replays make of batches: the result is that of reading one by one."""
     chance = random.Random(seed)
@@ -172,34 +170,34 @@ async def test_the_tables_do_not_depend_on_where_batches_end(
             event_id = msgspec.json.decode(message)["eventId"]
             repeated += event_id in first
             differing += first.setdefault(event_id, message) != message
-    totals = stage.totals()
+    totals = tables.totals()
     assert totals == {
         "received": 200, "stored": len(first), "duplicates": repeated, "conflicts": differing,
         "rejected": messages.count(b"bad"),
     }  # fmt: skip
-    stored = stage.rows("SELECT event_id::text AS id, input_tokens AS tokens, occurred_at FROM analytics.usage_events")
+    stored = tables.rows("SELECT event_id::text AS id, input_tokens AS tokens, occurred_at FROM analytics.usage_events")
     sent = {id_: msgspec.json.decode(message) for id_, message in first.items()}
     assert {(row["id"], row["tokens"], row["occurred_at"]) for row in stored} == {
         (id_, event["inputTokens"], datetime.fromisoformat(event["occurredAt"])) for id_, event in sent.items()
     }
 
 
-async def test_a_writer_that_was_overtaken_changes_nothing(stage: IngestStage, ingest_database: WriteDatabase) -> None:
+async def test_a_writer_that_was_overtaken_changes_nothing(tables: Tables, ingest_database: WriteDatabase) -> None:
     """A frozen process that thaws after its lease has ended still believes that it owns the partition."""
     zombie = await acquire(ingest_database, "zombie")
-    stage.rows("UPDATE analytics.stream_offsets SET lease_until = clock_timestamp() RETURNING 1")
+    tables.rows("UPDATE analytics.stream_offsets SET lease_until = clock_timestamp() RETURNING 1")
     owner = await acquire(ingest_database, "owner")
     await persist(ingest_database, owner, batch_of([body(1)]))
 
     with pytest.raises(FencedError):
         await persist(ingest_database, zombie, batch_of([body(1), body(2)]))
 
-    assert stage.totals()["received"] == 1
-    assert stage.value("SELECT count(*) FROM analytics.usage_events") == 1
+    assert tables.totals()["received"] == 1
+    assert tables.value("SELECT count(*) FROM analytics.usage_events") == 1
 
 
 async def test_the_same_owner_cannot_write_an_offset_twice(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
     """Compare-and-set: a commit that was repeated by mistake finds the position moved."""
     await persist(ingest_database, lease, batch_of([body(1)]))
@@ -208,11 +206,11 @@ async def test_the_same_owner_cannot_write_an_offset_twice(
     with pytest.raises(FencedError):
         await persist(ingest_database, lease, batch_of([body(1)]))
 
-    assert stage.totals()["received"] == 1
+    assert tables.totals()["received"] == 1
 
 
 async def test_nothing_is_written_under_an_expired_lease(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
     """The owner stops by its own clock before anybody else may begin."""
     lease.renewed_at -= 9
@@ -220,7 +218,7 @@ async def test_nothing_is_written_under_an_expired_lease(
     with pytest.raises(LeaseExpired):
         await persist(ingest_database, lease, batch_of([body(1)]))
 
-    assert stage.totals()["received"] == 0
+    assert tables.totals()["received"] == 0
 
 
 class _BrokenAfterCommit:
@@ -238,13 +236,13 @@ class _BrokenAfterCommit:
 
 
 async def test_a_lost_answer_to_commit_is_looked_up(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
     """The batch is there: it is counted once and not written again."""
     broken: WriteDatabase = _BrokenAfterCommit(ingest_database)  # type: ignore[assignment]
     receipt = await persist(broken, lease, batch_of([body(1)]))
 
-    assert (receipt.stored, lease.next_offset, stage.next_offset()) == (1, 1, 1)
+    assert (receipt.stored, lease.next_offset, tables.next_offset()) == (1, 1, 1)
     assert (await persist(ingest_database, lease, batch_of([body(2)], 1))).stored == 1
 
 
@@ -267,7 +265,7 @@ def break_some(monkeypatch: pytest.MonkeyPatch, marked_tokens: int) -> None:
 
 
 async def test_a_row_that_the_database_refuses_is_put_aside(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One event that decode should have refused must not hold up its neighbours for ever."""
     break_some(monkeypatch, marked_tokens=666)
@@ -276,8 +274,8 @@ async def test_a_row_that_the_database_refuses_is_put_aside(
 
     await writer.write(lease, batch_of(bodies), DeadLetterLimit(0.5, 1000))
 
-    assert stage.totals() == {"received": 100, "stored": 98, "duplicates": 0, "conflicts": 0, "rejected": 2}
-    letters = stage.rows("SELECT stream_offset, reason, detail, body FROM analytics.dead_letters ORDER BY 1")
+    assert tables.totals() == {"received": 100, "stored": 98, "duplicates": 0, "conflicts": 0, "rejected": 2}
+    letters = tables.rows("SELECT stream_offset, reason, detail, body FROM analytics.dead_letters ORDER BY 1")
     assert [(row["stream_offset"], row["reason"], bytes(row["body"])) for row in letters] == [
         (3, "not_storable", bodies[3]), (57, "not_storable", bodies[57]),
     ]  # fmt: skip
@@ -297,7 +295,7 @@ async def test_a_value_that_does_not_fit_its_type_is_found_too(ingest_database: 
 
 
 async def test_duplicates_are_looked_up_by_index_in_three_chunks(
-    stage: IngestStage, ingest_database: WriteDatabase, lease: Lease
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
     """Three months of chunks lie around; a plan that looked into all of them would slow down by the day."""
     await persist(
