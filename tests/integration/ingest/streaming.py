@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import psycopg
 from psycopg.rows import dict_row
-from rstream import AMQPMessage, Producer
+from rstream import AMQPMessage, Producer, exceptions
 
 from tests.support.processes import ServiceProcess, ServiceProcesses
 from tests.support.stack import Database, RabbitMq
@@ -38,7 +39,9 @@ async def publish_messages(rabbitmq: RabbitMq, messages: Sequence[Any], stream: 
     async with Producer(
         rabbitmq.host, rabbitmq.stream_port, username=rabbitmq.user, password=rabbitmq.password, vhost=rabbitmq.vhost
     ) as producer:
-        await producer.create_stream(stream, exists_ok=True)
+        # Ingest may have declared it before, with other arguments.
+        with suppress(exceptions.PreconditionFailed):
+            await producer.create_stream(stream, exists_ok=True)
         for start in range(0, len(messages), PUBLISH_BATCH):
             await producer.send_batch(stream, messages[start : start + PUBLISH_BATCH], on_publish_confirm=on_confirm)
         if messages:
