@@ -101,6 +101,18 @@ def test_a_machine_that_cannot_run_it_learns_the_way_out(
     assert all(word in str(raised.value) for word in words)
 
 
+def test_a_container_without_rights_learns_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Root in a container is often not allowed to mount; `unshare failed` in a log would explain nothing."""
+    for name, code in (("apt-get", 0), ("unshare", 1)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    with pytest.raises(StackError, match="--privileged"):
+        rootfolder.check_platform()
+
+
 def test_a_full_disk_is_noticed_before_the_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half an installation and an error of dpkg would explain nothing."""
     usage = shutil.disk_usage(tmp_path)

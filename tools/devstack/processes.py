@@ -22,6 +22,10 @@ from tools.devstack.stack import Stack, write_private
 # Read back from /proc/PID/environ; never exported to a user's shell.
 MARK = "ANALYTICS_DEVSTACK_COMPONENT"
 KILL_PATIENCE_S = 10
+LOG_BYTES_MAX = 20_000_000
+
+# Kept so that Python neither warns about a child that is meant to outlive it nor leaves it a zombie when it ends first.
+_started_here: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ def start(
 ) -> None:
     """Starts the program in a session of its own, so that it outlives the shell and its Ctrl-C."""
     log = stack.log_file(component)
+    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+        log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as out:
         process = subprocess.Popen(
             command,
@@ -52,8 +58,7 @@ def start(
         )
     record = {"pid": process.pid, "ticks": _start_ticks(process.pid), "fingerprint": fingerprint, "at": time.time()}
     write_private(stack.pid_file(component), json.dumps(record))
-    # Reaped by `running`; without this, Python warns about a child that is meant to stay.
-    process.returncode = 0
+    _started_here.append(process)
 
 
 def running(stack: Stack, component: str) -> Running | None:
@@ -151,12 +156,9 @@ def _component_of_deleted_folder(pid: int, stack_folder: Path) -> str | None:
 
 
 def _reap() -> None:
-    """Collects children of this process that have ended; they would stay visible as zombies otherwise."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+    """Collects those of our own starts that have ended; they would stay visible as zombies otherwise."""
+    for child in [child for child in _started_here if child.poll() is not None]:
+        _started_here.remove(child)
 
 
 def _send(pids: Iterable[int], *numbers: signal.Signals) -> None:

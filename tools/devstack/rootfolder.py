@@ -65,6 +65,12 @@ def check_platform() -> None:
             "No Docker engine answers, and running the servers without Docker needs root (chroot, private mounts).",
             f"Run it as root: sudo ./tools/dev up\n{DOCKER_INSTEAD}",
         )
+    if subprocess.run([*sandbox.NAMESPACE, "true"], capture_output=True, check=False).returncode != 0:
+        raise StackError(
+            "This root may not make mounts of its own; is it the root of a container?",
+            "Start the container with --privileged (or --cap-add SYS_ADMIN --security-opt seccomp=unconfined"
+            " --security-opt apparmor=unconfined), or give it access to a Docker engine.",
+        )
 
 
 def _build(root: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 DATA_INSIDE = "/srv"
+NAMESPACE = ("unshare", "--mount", "--propagation", "private", "--")
 
 # Positional arguments: root, data folder, hosts file, user, then the command.
 _SETUP = """
@@ -39,8 +40,8 @@ def command(root: Path, data: Path, user: str, program: Sequence[str]) -> list[s
 
     Every step execs the next one, so the started pid is the program's own pid.
     """
-    setup = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _SETUP, "sandbox"]
-    return [*setup, str(root), str(data), str(hosts_file(root)), user, *program]
+    setup = ["sh", "-c", _SETUP, "sandbox"]
+    return [*NAMESPACE, *setup, str(root), str(data), str(hosts_file(root)), user, *program]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
