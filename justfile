@@ -84,6 +84,12 @@ check:
 settings:
     @python -m tools.settings_docs
 
+# Rewrite the OpenAPI documents in contracts/http from what the services serve (--check)
+[group('develop')]
+[no-exit-message]
+openapi *arguments:
+    @python -m tools.openapi "$@"
+
 # Run a benchmark: NAME is a module of tests/perf
 [group('develop')]
 [no-exit-message]

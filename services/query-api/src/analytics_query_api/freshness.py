@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 # ingest confirms at least every 2 s that it is caught up: a watermark this young, with nothing waiting, is "now".
 HEARTBEAT_TOLERANCE = timedelta(seconds=10)
@@ -36,14 +38,22 @@ class FreshnessStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+LagSeconds = Annotated[
+    float | None, Meta(description="No accepted event that is missing from the numbers is older. 0: none is missing.")
+]
+Watermark = Annotated[datetime | None, Meta(description="Everything accepted before this time is in the numbers.")]
+LastEventAt = Annotated[datetime | None, Meta(description="When the newest call in the numbers happened.")]
+LastRollupAt = Annotated[datetime | None, Meta(description="When the numbers last changed.")]
+
+
 class Freshness(msgspec.Struct, frozen=True, rename="camel"):
-    """`lagSeconds` is the greatest age that an accepted event can have and not be in the numbers; 0: all are in."""
+    """How old the numbers are; null is what nobody can know."""
 
     status: FreshnessStatus
-    lag_seconds: float | None
-    watermark: datetime | None
-    last_event_at: datetime | None
-    last_rollup_at: datetime | None
+    lag_seconds: LagSeconds
+    watermark: Watermark
+    last_event_at: LastEventAt
+    last_rollup_at: LastRollupAt
 
 
 UNKNOWN = Freshness(FreshnessStatus.UNKNOWN, None, None, None, None)

@@ -5,10 +5,12 @@ read as PostgreSQL sends them. Bins may come in any order and more than once, as
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from analytics_core.histogram import BIN_MAX, bin_latency_ms
 
@@ -27,13 +29,18 @@ EncodedHistogram = tuple[bytes, bytes]
 several rows may follow each other."""
 
 
-class LatencyPercentiles(msgspec.Struct, frozen=True):
-    """Nearest-rank percentiles in milliseconds, at most 0.78 % off; null where there was no call."""
+Percentile = Annotated[
+    float | None, Meta(description="Milliseconds, nearest rank, at most 0.78 % off; null where there is no call.")
+]
 
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p99: float | None
+
+class LatencyPercentiles(msgspec.Struct, frozen=True):
+    """Of all calls of a bucket or range, failed ones included."""
+
+    p50: Percentile
+    p90: Percentile
+    p95: Percentile
+    p99: Percentile
 
 
 NO_CALLS = LatencyPercentiles(None, None, None, None)

@@ -73,18 +73,27 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
         if settings.database_read_url is not None:
             needed["database-read"] = Dependency(database.ping)
         dependencies = Dependencies(needed)
-        app = build_app(
-            title=TITLE,
-            description=DESCRIPTION,
-            routes=ROUTES,
-            guard=AccessGuard(Authenticator(settings, now), audit, now),
-            dependencies=dependencies,
-            resources={
-                "reader": Reader(database, settings.database_pool_size, now),
-                "freshness_cache": cache,
-            },
+        app = build_http_app(
+            AccessGuard(Authenticator(settings, now), audit, now),
+            dependencies,
+            Reader(database, settings.database_pool_size, now),
+            cache,
         )
         yield Resources(app, dependencies, audit, folds)
+
+
+def build_http_app(
+    guard: AccessGuard | None, dependencies: Dependencies, reader: Reader | None, cache: FreshnessCache | None
+) -> Litestar:
+    """The HTTP application; without guard, reader and cache it can only describe itself."""
+    return build_app(
+        title=TITLE,
+        description=DESCRIPTION,
+        routes=ROUTES,
+        guard=guard,
+        dependencies=dependencies,
+        resources={"reader": reader, "freshness_cache": cache},
+    )
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

@@ -47,15 +47,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 "rabbitmq": Dependency(wake_ups.check, required=False),
             }
         )
-        app = build_app(
-            title=TITLE,
-            description=DESCRIPTION,
-            routes=[],
-            guard=None,
-            dependencies=dependencies,
-            resources={},
+        yield Resources(
+            build_http_app(dependencies), dependencies, database, wake_ups, Folder(database, wake_ups, clock.now)
         )
-        yield Resources(app, dependencies, database, wake_ups, Folder(database, wake_ups, clock.now))
+
+
+def build_http_app(dependencies: Dependencies) -> Litestar:
+    """The HTTP application; needs no server to be built."""
+    return build_app(
+        title=TITLE, description=DESCRIPTION, routes=[], guard=None, dependencies=dependencies, resources={}
+    )
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

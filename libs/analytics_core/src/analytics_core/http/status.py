@@ -32,6 +32,7 @@ class Readiness(msgspec.Struct, frozen=True):
     tags=["status"],
     operation_id="getHealth",
     summary="Liveness",
+    response_description="The process lives",
 )
 async def healthz() -> Health:
     """Answers as long as the process lives; says nothing about its dependencies, whose outage no restart mends."""
@@ -44,6 +45,7 @@ async def healthz() -> Health:
     tags=["status"],
     operation_id="getReadiness",
     summary="Readiness",
+    response_description="Ready",
     responses={503: ResponseSpec(data_container=Readiness, description="Not ready", generate_examples=False)},
 )
 async def readyz(dependencies: NamedDependency[Dependencies]) -> Response[Readiness]:

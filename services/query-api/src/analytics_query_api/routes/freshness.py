@@ -26,6 +26,7 @@ from analytics_query_api.selection import parse_model_ids
     tags=["freshness"],
     operation_id="getFreshness",
     summary="How current the numbers are",
+    response_description="The freshness of the organisation and of each model",
     security=[{"bearer": []}],
     responses=NOT_MODIFIED | problem_responses(401, 403, 404, 422, 503),
 )

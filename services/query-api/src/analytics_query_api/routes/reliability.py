@@ -25,6 +25,7 @@ from analytics_query_api.selection import Selection
     tags=["reliability"],
     operation_id="getReliability",
     summary="Error rate and latency percentiles per bucket",
+    response_description="The page, the totals of the range, and how fresh they are",
     security=[{"bearer": []}],
     responses=NOT_MODIFIED | problem_responses(401, 403, 404, 422, 503),
 )
