@@ -18,6 +18,10 @@ def main(arguments: list[str]) -> int:
     except StackError as error:
         print(f"\nerror: {error.message}\n{error.way_out}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(f"\nerror: {error.strerror}: {error.filename}", file=sys.stderr)
+        print("Was the stack started by another user? Then run this as that user: sudo ./tools/dev …", file=sys.stderr)
+        return 1
     except Interrupted as stopped:
         print(f"\nStopped by {stopped}; what this command had started is stopped.", file=sys.stderr)
         return 130
