@@ -91,6 +91,11 @@ class Ledger:
         """All confirmed messages."""
         return self.events + sum(self.extra.values())
 
+    def extra_counts(self) -> dict[str, int]:
+        """The messages beside the events, by what they are."""
+        names = {"duplicates": Kind.DUPLICATE, "conflicts": Kind.CONFLICT, "invalid": Kind.INVALID}
+        return {name: self.extra[kind] for name, kind in names.items()}
+
     @property
     def totals(self) -> Sums:
         """Over all organisations."""
@@ -115,9 +120,7 @@ class Ledger:
             "seed": self.seed,
             "messages": self.messages,
             "events": self.events,
-            "duplicates": self.extra[Kind.DUPLICATE],
-            "conflicts": self.extra[Kind.CONFLICT],
-            "invalid": self.extra[Kind.INVALID],
+            **self.extra_counts(),
             "late": self.late,
             "unconfirmed": self.unconfirmed,
             "endedEarly": self.ended_early,

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from analytics_core.units import cents_from_microcents
 from tools.replay.ledger import Ledger
-from tools.replay.messages import Kind
 
 BUSIEST = 5
 
@@ -80,11 +79,8 @@ def _headline(ledger: Ledger) -> str:
 
 
 def _caption(ledger: Ledger) -> str:
-    extra = ledger.extra
-    counts = (
-        f"{ledger.events:,} events ({ledger.late:,} late), {extra[Kind.DUPLICATE]:,} duplicates, "
-        f"{extra[Kind.CONFLICT]:,} conflicts, {extra[Kind.INVALID]:,} invalid"
-    )
+    extra = ", ".join(f"{count:,} {name}" for name, count in ledger.extra_counts().items())
+    counts = f"{ledger.events:,} events ({ledger.late:,} late), {extra}"
     return f"{counts}\nevents from {ledger.first_occurred_at} to {ledger.last_occurred_at}"
 
 

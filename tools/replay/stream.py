@@ -53,11 +53,16 @@ async def _connected(address: StreamAddress) -> AsyncIterator[Client]:
         yield client
     finally:
         writer = getattr(client._conn, "_writer", None)  # noqa: SLF001
-        with suppress(*FAILURES):
-            await client.close()
+        # As a task of its own, because rstream's close swallows a cancellation that was meant for the caller.
+        await asyncio.wait({asyncio.create_task(_closed(client))})
         # rstream leaves the socket of a broken connection to the garbage collector.
         if writer is not None:
             writer.transport.abort()
+
+
+async def _closed(client: Client) -> None:
+    with suppress(*FAILURES):
+        await client.close()
 
 
 def stream_arguments() -> dict[str, Any]:
