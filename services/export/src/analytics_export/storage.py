@@ -1,15 +1,16 @@
 """Object storage over S3: the few calls that an export needs. Touches one bucket and nothing beside it.
 
-The minio SDK blocks, so every call runs in a thread, of a pool of its own.
+The minio SDK blocks, so every call runs in a thread. The threads are daemons: a pool's threads would be waited for when
+the process ends, and one that hangs on a dead storage does so for up to a minute.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -21,7 +22,6 @@ from minio.error import InvalidResponseError, MinioException, S3Error
 from analytics_core.errors import AnalyticsError
 from analytics_export.jobs import ErrorCode
 from analytics_export.limits import (
-    PARTS_IN_FLIGHT_MAX,
     S3_CONNECT_TIMEOUT_SECONDS,
     S3_READ_TIMEOUT_SECONDS,
     S3_REQUEST_RETRIES,
@@ -81,25 +81,13 @@ class _Client(Minio):
 class ObjectStore:
     """One bucket. Every method but `signed_url` raises `StorageError`."""
 
-    def __init__(self, settings: Settings, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._bucket = settings.s3_bucket
-        self._executor = executor
         self._client = _client(settings, settings.s3_endpoint, S3_REQUEST_RETRIES)
         # A check says what is true now, so it does not try again.
         self._probe = _client(settings, settings.s3_endpoint, 0)
         # A signature covers the host, so URLs for users are signed for the host that they use; no request is made.
         self._signer = _client(settings, settings.s3_public_endpoint or settings.s3_endpoint, 0)
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator["ObjectStore"]:
-        """A store for the length of the block; makes no request."""
-        threads = max(1, settings.export_worker_concurrency) * (PARTS_IN_FLIGHT_MAX + 1) + 1
-        executor = ThreadPoolExecutor(threads, thread_name_prefix="s3")
-        try:
-            yield cls(settings, executor)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
 
     async def start_upload(self, key: str, headers: dict[str, str]) -> str:
         """Revoke every unfinished upload of the key and start one; its id."""
@@ -158,7 +146,32 @@ class ObjectStore:
             with _errors_translated():
                 return call()
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, translated)
+        return await _in_daemon_thread(translated)
+
+
+async def _in_daemon_thread(call: Callable[[], Answer]) -> Answer:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Answer] = loop.create_future()
+
+    def settle(answer: Answer | None, error: Exception | None) -> None:
+        if ended.done():  # its waiter was cancelled
+            return
+        if error is not None:
+            ended.set_exception(error)
+        else:
+            ended.set_result(cast("Answer", answer))
+
+    def run() -> None:
+        answer, error = None, None
+        try:
+            answer = call()
+        except Exception as raised:  # noqa: BLE001 — it is raised where it is waited for
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, answer, error)
+
+    threading.Thread(target=run, name="s3", daemon=True).start()
+    return await ended
 
 
 @contextmanager

@@ -68,7 +68,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 statement_timeout=ATTEMPT_MAX,
             )
         )
-        store = await stack.enter_async_context(ObjectStore.open(settings))
+        store = ObjectStore(settings)
         wakeups = WakeUps(settings.rabbitmq_url.get_secret_value())
         # Without storage or broker jobs are still accepted, and written when it is back.
         dependencies = Dependencies(

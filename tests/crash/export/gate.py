@@ -1,0 +1,78 @@
+"""A gate before a server: it lets so many bytes through and then holds everything until it is opened.
+
+A test that kills a worker "in the middle of an export" needs a middle that the worker cannot run past.
+"""
+
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+CHUNK_BYTES = 65_536
+
+
+class Gate:
+    """Forwards connections; once `holds_after_bytes` have gone to the server, nothing moves until `open`."""
+
+    def __init__(self, target_port: int, holds_after_bytes: int) -> None:
+        self._target_port = target_port
+        self._holds_after_bytes = holds_after_bytes
+        self._passed_bytes = 0
+        self._lock = threading.Lock()
+        self._reached = threading.Event()
+        self._opened = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def wait_until_reached(self, patience_s: float = 60) -> None:
+        """Return when the gate is holding somebody."""
+        assert self._reached.wait(patience_s), f"{self._passed_bytes} bytes have come by after {patience_s} s"
+
+    def open(self) -> None:
+        """From now on everything passes, what was held first."""
+        self._opened.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.set()
+        for each in self._sockets:
+            each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target_port))
+            except OSError:  # closed
+                return
+            self._sockets += [client, server]
+            threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
+            threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket, counts: bool) -> None:
+        try:
+            while data := source.recv(CHUNK_BYTES):
+                if counts:
+                    self._hold(len(data))
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:  # one of the two ends is gone
+            source.close()
+            target.close()
+
+    def _hold(self, size: int) -> None:
+        with self._lock:
+            self._passed_bytes += size
+            held = self._passed_bytes > self._holds_after_bytes
+        if held and not self._opened.is_set():
+            self._reached.set()
+            self._opened.wait()

@@ -1,0 +1,125 @@
+"""Workers that are killed, frozen and stopped in the middle of an export: one object, the right one, each time."""
+
+import hashlib
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tests.crash.export.conftest import ROWS, StartExport
+from tests.crash.export.gate import Gate
+from tests.integration.export.running import ExportApi
+from tests.integration.export.storages import objects, unfinished_uploads
+from tests.support.polling import eventually
+from tests.support.stack import Database, ObjectStore
+
+MEBIBYTE = 1 << 20
+# Within the second part of the upload: one has arrived, one is half way.
+MIDDLE_BYTES = 12 * MEBIBYTE
+
+
+@pytest.fixture
+def gate(s3: ObjectStore) -> Gate:
+    """Holds an export in the middle of its upload."""
+    return Gate(urlsplit(s3.endpoint).port or 80, MIDDLE_BYTES)
+
+
+def assert_one_right_object(api: ExportApi, job: dict[str, Any], s3: ObjectStore) -> None:
+    content = api.download(job).content
+
+    assert job["checksum"] == hashlib.sha256(content).hexdigest()
+    assert (job["rowCount"], content.count(b"\r\n")) == (ROWS, ROWS + 1)
+    key = f"analytics/exports/{api.org_id}/{job['jobId']}.csv"
+    assert [each for each in objects(s3) if job["jobId"] in each] == [key]
+    assert unfinished_uploads(s3, key) == 0
+
+
+def test_a_killed_workers_export_is_finished_by_another(start_export: StartExport, gate: Gate, s3: ObjectStore) -> None:
+    """SIGKILL with a part sent and one on its way: nobody cleans up, and still nothing is left over."""
+    with gate:
+        victim = start_export(S3_ENDPOINT=f"http://127.0.0.1:{gate.port}")
+        job_id = victim.create(granularity="hourly")["jobId"]
+        gate.wait_until_reached()
+        assert victim.show(job_id)["status"] == "running"
+        victim.process.kill()
+
+        heir = start_export()
+        job = heir.wait_for(job_id, "succeeded")
+
+    assert job["attempts"] == 2
+    assert_one_right_object(heir, job, s3)
+
+
+def test_a_frozen_worker_that_comes_back_changes_nothing(
+    start_export: StartExport, gate: Gate, crash_database: Database, s3: ObjectStore
+) -> None:
+    """It still believes in its lease; its upload was revoked, and the row is not its own any more."""
+    with gate:
+        zombie = start_export(S3_ENDPOINT=f"http://127.0.0.1:{gate.port}")
+        job_id = zombie.create(granularity="hourly")["jobId"]
+        gate.wait_until_reached()
+        zombie.process.freeze()
+        heir = start_export()
+        job = heir.wait_for(job_id, "succeeded")
+
+        gate.open()
+        zombie.process.thaw()
+        eventually(lambda: "export_lease_lost" in zombie.process.log(), patience_s=60)
+
+    assert heir.show(job_id) == job
+    assert_one_right_object(heir, job, s3)
+
+
+def test_a_stopped_worker_hands_its_export_back(start_export: StartExport, gate: Gate, s3: ObjectStore) -> None:
+    """SIGTERM during a deployment: the job goes on elsewhere at once, and the attempt does not count."""
+    with gate:
+        leaver = start_export(S3_ENDPOINT=f"http://127.0.0.1:{gate.port}", EXPORT_LEASE="60s")
+        job_id = leaver.create(granularity="hourly")["jobId"]
+        gate.wait_until_reached()
+        # Kubernetes kills after 30 s; the hanging storage must not keep the process.
+        exit_code = leaver.process.stop(patience_s=25)
+
+        heir = start_export()
+        job = heir.wait_for(job_id, "succeeded")
+
+    assert exit_code == 0
+    assert job["attempts"] == 1
+    assert_one_right_object(heir, job, s3)
+
+
+def test_two_replicas_share_the_queue_and_run_each_job_once(
+    start_export: StartExport, crash_database: Database, s3: ObjectStore
+) -> None:
+    """Attempts and log lines tell how often a job was run."""
+    replicas = [start_export(EXPORT_LEASE="60s") for _ in range(2)]
+    created = {replicas[n % 2].create(granularity="monthly")["jobId"] for n in range(20)}
+
+    jobs = [replicas[0].wait_for(job_id, "succeeded") for job_id in created]
+
+    assert {job["attempts"] for job in jobs} == {1}
+    started = [replica.process.log().count("export_started") for replica in replicas]
+    assert sum(started) == 20
+    assert all(started), started
+
+
+def test_an_export_survives_a_database_that_drops_its_connections(
+    start_export: StartExport, gate: Gate, crash_database: Database, s3: ObjectStore
+) -> None:
+    """A failover in the middle of reading: the attempt fails, the next one has the file."""
+    with gate:
+        api = start_export(S3_ENDPOINT=f"http://127.0.0.1:{gate.port}", EXPORT_LEASE="60s")
+        job_id = api.create(granularity="hourly")["jobId"]
+        gate.wait_until_reached()
+        with psycopg.connect(crash_database.superuser_dsn) as connection:
+            dropped = connection.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND usename = 'analytics_export'"
+            ).fetchone()
+        gate.open()
+        job = api.wait_for(job_id, "succeeded")
+
+    assert dropped is not None
+    assert dropped[0] >= 2
+    assert job["attempts"] == 2
+    assert_one_right_object(api, job, s3)
