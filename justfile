@@ -90,6 +90,11 @@ settings:
 openapi *arguments:
     @python -m tools.openapi "$@"
 
+# Rewrite migrations/schema.sql, the readable sum of the migrations
+[group('develop')]
+schema:
+    @{{ devstack }} servers --stack test && python -m tools.schema_snapshot
+
 # Run a benchmark: NAME is a module of tests/perf
 [group('develop')]
 [no-exit-message]

@@ -102,7 +102,7 @@ CREATE AGGREGATE analytics.array_concat(anycompatiblearray) (SFUNC = array_cat, 
 CREATE FUNCTION analytics.watermark() RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    SELECT CASE WHEN count(*) = count(accepted_through) THEN least(
+    SELECT CASE WHEN count(*) > 0 AND count(*) = count(accepted_through) THEN least(
         min(accepted_through),
         (SELECT min(first_chunk_at) FROM analytics.ingestion_batches WHERE folded_at IS NULL)
     ) END

@@ -1,0 +1,377 @@
+-- What the migrations add up to. Written by `just schema`, never run.
+
+GRANT USAGE ON SCHEMA analytics TO analytics_export;
+GRANT USAGE ON SCHEMA analytics TO analytics_ingest;
+GRANT USAGE ON SCHEMA analytics TO analytics_query_api;
+GRANT USAGE ON SCHEMA analytics TO analytics_rollup;
+
+CREATE TABLE analytics.audit_log (
+    audit_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    decided_at timestamp with time zone NOT NULL,
+    service text NOT NULL,
+    subject text NOT NULL,
+    roles text[] NOT NULL,
+    org_id uuid,
+    action text NOT NULL,
+    decision text NOT NULL,
+    reason text NOT NULL,
+    request_id text NOT NULL,
+    method text NOT NULL,
+    path text NOT NULL,
+    CONSTRAINT audit_log_decision CHECK ((decision = ANY (ARRAY['allow'::text, 'deny'::text])))
+);
+-- hypertable by decided_at, chunks of 30 days
+CREATE INDEX audit_log_org ON analytics.audit_log USING btree (org_id, decided_at DESC, audit_id DESC);
+CREATE INDEX audit_log_time ON analytics.audit_log USING btree (decided_at DESC, audit_id DESC);
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE ON analytics.audit_log FOR EACH ROW EXECUTE FUNCTION analytics.refuse_audit_change();
+COMMENT ON TABLE analytics.audit_log IS 'Every access decision. Each service appends its own; nobody changes or deletes.';
+GRANT INSERT, SELECT ON analytics.audit_log TO analytics_export;
+GRANT INSERT, SELECT ON analytics.audit_log TO analytics_ingest;
+GRANT INSERT, SELECT ON analytics.audit_log TO analytics_query_api;
+GRANT SELECT ON analytics.audit_log TO analytics_rollup;
+
+CREATE TABLE analytics.dead_letters (
+    dead_letter_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    batch_id bigint NOT NULL,
+    stream text NOT NULL,
+    partition integer NOT NULL,
+    stream_offset bigint NOT NULL,
+    reason text NOT NULL,
+    field text,
+    detail text NOT NULL,
+    body bytea NOT NULL,
+    dead_lettered_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT dead_letters_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES analytics.ingestion_batches(batch_id),
+    CONSTRAINT dead_letters_pkey PRIMARY KEY (dead_letter_id),
+    CONSTRAINT dead_letters_batch_id_stream_offset_key UNIQUE (batch_id, stream_offset)
+);
+CREATE INDEX dead_letters_position ON analytics.dead_letters USING btree (stream, partition, stream_offset);
+COMMENT ON TABLE analytics.dead_letters IS 'Messages that could not be stored, byte for byte. Written by ingest alone.';
+GRANT SELECT ON analytics.dead_letters TO analytics_export;
+GRANT INSERT, SELECT ON analytics.dead_letters TO analytics_ingest;
+GRANT SELECT ON analytics.dead_letters TO analytics_query_api;
+GRANT SELECT ON analytics.dead_letters TO analytics_rollup;
+
+CREATE TABLE analytics.export_jobs (
+    job_id uuid NOT NULL,
+    org_id uuid NOT NULL,
+    status text NOT NULL DEFAULT 'pending'::text,
+    granularity text NOT NULL,
+    format text NOT NULL,
+    range_start timestamp with time zone NOT NULL,
+    range_end timestamp with time zone NOT NULL,
+    model_ids text[] NOT NULL DEFAULT '{}'::text[],
+    requested_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    attempt integer NOT NULL DEFAULT 0,
+    run_after timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    lease_owner text,
+    lease_until timestamp with time zone,
+    object_key text,
+    row_count bigint,
+    size_bytes bigint,
+    checksum_sha256 text,
+    error_code text,
+    error_detail text,
+    CONSTRAINT export_jobs_granularity CHECK ((granularity = ANY (ARRAY['hourly'::text, 'daily'::text, 'monthly'::text]))),
+    CONSTRAINT export_jobs_range CHECK ((range_start < range_end)),
+    CONSTRAINT export_jobs_result CHECK (((status <> 'succeeded'::text) OR ((object_key IS NOT NULL) AND (row_count IS NOT NULL) AND (checksum_sha256 IS NOT NULL) AND (completed_at IS NOT NULL)))),
+    CONSTRAINT export_jobs_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'expired'::text]))),
+    CONSTRAINT export_jobs_pkey PRIMARY KEY (job_id)
+);
+CREATE INDEX export_jobs_open ON analytics.export_jobs USING btree (run_after) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
+CREATE INDEX export_jobs_org ON analytics.export_jobs USING btree (org_id, created_at DESC, job_id DESC);
+COMMENT ON TABLE analytics.export_jobs IS 'Exports asked for, under way and done. Written by export alone.';
+GRANT INSERT, SELECT, UPDATE ON analytics.export_jobs TO analytics_export;
+GRANT SELECT ON analytics.export_jobs TO analytics_ingest;
+GRANT SELECT ON analytics.export_jobs TO analytics_query_api;
+GRANT SELECT ON analytics.export_jobs TO analytics_rollup;
+
+CREATE TABLE analytics.freshness_status (
+    org_id uuid NOT NULL,
+    model_id text NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    last_rollup_at timestamp with time zone NOT NULL,
+    CONSTRAINT freshness_status_pkey PRIMARY KEY (org_id, model_id)
+) WITH (fillfactor=50);
+COMMENT ON TABLE analytics.freshness_status IS 'Newest folded event of each org and model. Written by rollup alone.';
+GRANT SELECT ON analytics.freshness_status TO analytics_export;
+GRANT SELECT ON analytics.freshness_status TO analytics_ingest;
+GRANT SELECT ON analytics.freshness_status TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.freshness_status TO analytics_rollup;
+
+CREATE TABLE analytics.ingestion_batches (
+    batch_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    stream text NOT NULL,
+    partition integer NOT NULL,
+    first_offset bigint NOT NULL,
+    last_offset bigint NOT NULL,
+    received_count integer NOT NULL,
+    stored_count integer NOT NULL,
+    duplicate_count integer NOT NULL,
+    conflict_count integer NOT NULL,
+    rejected_count integer NOT NULL,
+    occurred_min timestamp with time zone,
+    occurred_max timestamp with time zone,
+    late boolean NOT NULL,
+    first_chunk_at timestamp with time zone NOT NULL,
+    committed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    folded_at timestamp with time zone,
+    CONSTRAINT ingestion_batches_bounds CHECK (((stored_count = 0) OR (occurred_min <= occurred_max))),
+    CONSTRAINT ingestion_batches_conflicts_are_duplicates CHECK ((conflict_count <= duplicate_count)),
+    CONSTRAINT ingestion_batches_conservation CHECK ((received_count = ((stored_count + duplicate_count) + rejected_count))),
+    CONSTRAINT ingestion_batches_pkey PRIMARY KEY (batch_id)
+);
+CREATE INDEX ingestion_batches_position ON analytics.ingestion_batches USING btree (stream, partition, last_offset);
+CREATE INDEX ingestion_batches_unfolded ON analytics.ingestion_batches USING btree (batch_id) WHERE (folded_at IS NULL);
+COMMENT ON TABLE analytics.ingestion_batches IS 'One row per committed batch of stream messages. Inserted by ingest; rollup sets folded_at, nothing else.';
+COMMENT ON COLUMN analytics.ingestion_batches.duplicate_count IS 'Events already stored, conflicts (same id, other body) included.';
+COMMENT ON COLUMN analytics.ingestion_batches.occurred_min IS 'Bounds of the stored events; null when none was stored.';
+COMMENT ON COLUMN analytics.ingestion_batches.first_chunk_at IS 'When the broker accepted the oldest message of the batch.';
+GRANT SELECT ON analytics.ingestion_batches TO analytics_export;
+GRANT INSERT, SELECT ON analytics.ingestion_batches TO analytics_ingest;
+GRANT SELECT ON analytics.ingestion_batches TO analytics_query_api;
+GRANT SELECT, UPDATE (folded_at) ON analytics.ingestion_batches TO analytics_rollup;
+
+CREATE TABLE analytics.schema_version (
+    version_num character varying(32) NOT NULL,
+    CONSTRAINT schema_version_pkc PRIMARY KEY (version_num)
+);
+GRANT SELECT ON analytics.schema_version TO analytics_export;
+GRANT SELECT ON analytics.schema_version TO analytics_ingest;
+GRANT SELECT ON analytics.schema_version TO analytics_query_api;
+GRANT SELECT ON analytics.schema_version TO analytics_rollup;
+
+CREATE TABLE analytics.stream_offsets (
+    stream text NOT NULL,
+    partition integer NOT NULL,
+    next_offset bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    owner text,
+    lease_until timestamp with time zone,
+    last_chunk_at timestamp with time zone,
+    accepted_through timestamp with time zone,
+    updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT stream_offsets_pkey PRIMARY KEY (stream, partition)
+);
+COMMENT ON TABLE analytics.stream_offsets IS 'Where ingest continues in each partition, and who owns it. next_offset moves only together with the events before it.';
+COMMENT ON COLUMN analytics.stream_offsets.epoch IS 'Fencing token: a new owner raises it, and writes of an older epoch change no row.';
+COMMENT ON COLUMN analytics.stream_offsets.accepted_through IS 'Every message that the broker accepted before this time is committed in usage_events or dead_letters.';
+GRANT SELECT ON analytics.stream_offsets TO analytics_export;
+GRANT INSERT, SELECT, UPDATE ON analytics.stream_offsets TO analytics_ingest;
+GRANT SELECT ON analytics.stream_offsets TO analytics_query_api;
+GRANT SELECT ON analytics.stream_offsets TO analytics_rollup;
+
+CREATE TABLE analytics.usage_daily (
+    org_id uuid NOT NULL,
+    bucket_start timestamp with time zone NOT NULL,
+    model_id text NOT NULL,
+    invocations bigint NOT NULL,
+    error_count bigint NOT NULL,
+    timeout_count bigint NOT NULL,
+    throttled_count bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_bins smallint[] NOT NULL,
+    latency_counts bigint[] NOT NULL,
+    latency_merged smallint NOT NULL DEFAULT 0,
+    first_event_at timestamp with time zone NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    revised_at timestamp with time zone,
+    CONSTRAINT usage_daily_pkey PRIMARY KEY (org_id, bucket_start, model_id)
+) WITH (fillfactor=75);
+-- hypertable by bucket_start, chunks of 180 days
+COMMENT ON TABLE analytics.usage_daily IS 'Usage per org, model and UTC day. Written by rollup alone.';
+COMMENT ON COLUMN analytics.usage_daily.latency_bins IS 'Bins of the log-linear latency histogram; latency_counts has their calls. A bin may come several times: its calls are the sum.';
+COMMENT ON COLUMN analytics.usage_daily.latency_merged IS 'So many entries at the front have each bin once, ascending; those behind were added since.';
+COMMENT ON COLUMN analytics.usage_daily.revision IS 'How often the bucket changed by events that came after it was finalized; revised_at is the last time.';
+GRANT SELECT ON analytics.usage_daily TO analytics_export;
+GRANT SELECT ON analytics.usage_daily TO analytics_ingest;
+GRANT SELECT ON analytics.usage_daily TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_daily TO analytics_rollup;
+
+CREATE TABLE analytics.usage_events (
+    org_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    body_hash bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_ms integer NOT NULL,
+    input_tokens integer NOT NULL,
+    output_tokens integer NOT NULL,
+    cached_input_tokens integer NOT NULL,
+    reasoning_tokens integer NOT NULL,
+    status text NOT NULL,
+    model_id text NOT NULL,
+    actor_id text,
+    client_id text,
+    error_code text,
+    metadata jsonb,
+    CONSTRAINT usage_events_not_negative CHECK ((LEAST(cost_microcents, (latency_ms)::bigint, (input_tokens)::bigint, (output_tokens)::bigint, (cached_input_tokens)::bigint, (reasoning_tokens)::bigint) >= 0)),
+    CONSTRAINT usage_events_status CHECK ((status = ANY (ARRAY['success'::text, 'error'::text, 'timeout'::text, 'throttled'::text])))
+);
+-- hypertable by occurred_at, chunks of 1 day
+CREATE INDEX usage_events_batch ON analytics.usage_events USING btree (batch_id);
+CREATE UNIQUE INDEX usage_events_identity ON analytics.usage_events USING btree (org_id, event_id, occurred_at);
+COMMENT ON TABLE analytics.usage_events IS 'One row per LLM call; identity is (org_id, event_id). Written by ingest alone.';
+COMMENT ON COLUMN analytics.usage_events.body_hash IS 'Hash of the normalised event: tells a duplicate (equal) from a conflict (different).';
+COMMENT ON COLUMN analytics.usage_events.cost_microcents IS '1 cent = 1,000,000 micro-cents.';
+GRANT SELECT ON analytics.usage_events TO analytics_export;
+GRANT INSERT, SELECT ON analytics.usage_events TO analytics_ingest;
+GRANT SELECT ON analytics.usage_events TO analytics_query_api;
+GRANT SELECT ON analytics.usage_events TO analytics_rollup;
+
+CREATE TABLE analytics.usage_hourly (
+    org_id uuid NOT NULL,
+    bucket_start timestamp with time zone NOT NULL,
+    model_id text NOT NULL,
+    invocations bigint NOT NULL,
+    error_count bigint NOT NULL,
+    timeout_count bigint NOT NULL,
+    throttled_count bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_bins smallint[] NOT NULL,
+    latency_counts bigint[] NOT NULL,
+    latency_merged smallint NOT NULL DEFAULT 0,
+    first_event_at timestamp with time zone NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    revised_at timestamp with time zone,
+    CONSTRAINT usage_hourly_pkey PRIMARY KEY (org_id, bucket_start, model_id)
+) WITH (fillfactor=75);
+-- hypertable by bucket_start, chunks of 30 days
+COMMENT ON TABLE analytics.usage_hourly IS 'Usage per org, model and UTC hour. Written by rollup alone.';
+COMMENT ON COLUMN analytics.usage_hourly.latency_bins IS 'Bins of the log-linear latency histogram; latency_counts has their calls. A bin may come several times: its calls are the sum.';
+COMMENT ON COLUMN analytics.usage_hourly.latency_merged IS 'So many entries at the front have each bin once, ascending; those behind were added since.';
+COMMENT ON COLUMN analytics.usage_hourly.revision IS 'How often the bucket changed by events that came after it was finalized; revised_at is the last time.';
+GRANT SELECT ON analytics.usage_hourly TO analytics_export;
+GRANT SELECT ON analytics.usage_hourly TO analytics_ingest;
+GRANT SELECT ON analytics.usage_hourly TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_hourly TO analytics_rollup;
+
+CREATE AGGREGATE analytics.array_concat(anycompatiblearray) (SFUNC = array_cat, STYPE = anycompatiblearray);
+
+CREATE OR REPLACE FUNCTION analytics.histogram_append(old_bins smallint[], old_counts bigint[], old_merged smallint, new_bins smallint[], new_counts bigint[])
+ RETURNS TABLE(bins smallint[], counts bigint[], merged smallint)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT old_bins || new_bins, old_counts || new_counts, old_merged
+    WHERE cardinality(old_bins) + cardinality(new_bins) <= 2 * old_merged + 32
+    UNION ALL
+    SELECT both_histograms.*
+    FROM analytics.histogram_merge(old_bins || new_bins, old_counts || new_counts) AS both_histograms
+    WHERE cardinality(old_bins) + cardinality(new_bins) > 2 * old_merged + 32
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.histogram_merge(some_bins smallint[], some_counts bigint[])
+ RETURNS TABLE(bins smallint[], counts bigint[], merged smallint)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT array_agg(bin), array_agg(calls), count(*)::smallint
+    FROM (
+        SELECT bin, sum(calls)::bigint AS calls
+        FROM unnest(some_bins, some_counts) AS entries (bin, calls)
+        GROUP BY bin
+        ORDER BY bin
+    ) AS summed
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.latency_bin(latency_ms integer)
+ RETURNS smallint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+AS $function$
+    SELECT ((width_bucket(latency_ms, '{
+        128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 2097152,
+        4194304, 8388608, 16777216, 33554432, 67108864, 134217728, 268435456, 536870912, 1073741824
+    }'::integer[]) << 6) + (latency_ms >> width_bucket(latency_ms, '{
+        128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 2097152,
+        4194304, 8388608, 16777216, 33554432, 67108864, 134217728, 268435456, 536870912, 1073741824
+    }'::integer[])))::smallint
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.recount_days(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
+ RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, model_id text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT
+        org_id, day, model_id,
+        sums.invocations, sums.errors, sums.timeouts, sums.throttled,
+        sums.input, sums.output, sums.cached, sums.reasoning, sums.cost,
+        histogram.bins, histogram.counts, sums.first_at, sums.last_at
+    FROM (
+        SELECT
+            org_id, date_trunc('day', bucket_start, 'UTC') AS day, model_id,
+            sum(invocations)::bigint AS invocations, sum(error_count)::bigint AS errors,
+            sum(timeout_count)::bigint AS timeouts, sum(throttled_count)::bigint AS throttled,
+            sum(input_tokens)::bigint AS input, sum(output_tokens)::bigint AS output,
+            sum(cached_input_tokens)::bigint AS cached, sum(reasoning_tokens)::bigint AS reasoning,
+            sum(cost_microcents)::bigint AS cost,
+            analytics.array_concat(latency_bins) AS bins, analytics.array_concat(latency_counts) AS counts,
+            min(first_event_at) AS first_at, max(last_event_at) AS last_at
+        FROM analytics.usage_hourly
+        WHERE bucket_start >= range_start AND bucket_start < range_end AND (only_org IS NULL OR org_id = only_org)
+        GROUP BY org_id, day, model_id
+    ) AS sums
+    CROSS JOIN LATERAL analytics.histogram_merge(sums.bins, sums.counts) AS histogram
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.recount_hours(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
+ RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, model_id text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT
+        org_id, hour, model_id,
+        sum(calls)::bigint, sum(errors)::bigint, sum(timeouts)::bigint, sum(throttled)::bigint,
+        sum(input)::bigint, sum(output)::bigint, sum(cached)::bigint, sum(reasoning)::bigint, sum(cost)::bigint,
+        array_agg(bin ORDER BY bin), array_agg(calls ORDER BY bin), min(first_at), max(last_at)
+    FROM (
+        SELECT
+            org_id, date_trunc('hour', occurred_at, 'UTC') AS hour, model_id, analytics.latency_bin(latency_ms) AS bin,
+            count(*) AS calls, sum((status = 'error')::integer) AS errors, sum((status = 'timeout')::integer) AS timeouts,
+            sum((status = 'throttled')::integer) AS throttled, sum(input_tokens) AS input, sum(output_tokens) AS output,
+            sum(cached_input_tokens) AS cached, sum(reasoning_tokens) AS reasoning, sum(cost_microcents) AS cost,
+            min(occurred_at) AS first_at, max(occurred_at) AS last_at
+        FROM analytics.usage_events
+        WHERE occurred_at >= range_start AND occurred_at < range_end AND (only_org IS NULL OR org_id = only_org)
+            AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE folded_at IS NULL)
+        GROUP BY org_id, hour, model_id, bin
+    ) AS bins
+    GROUP BY org_id, hour, model_id
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.refuse_audit_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'analytics.audit_log is append-only' USING ERRCODE = 'insufficient_privilege';
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.watermark()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT CASE WHEN count(*) > 0 AND count(*) = count(accepted_through) THEN least(
+        min(accepted_through),
+        (SELECT min(first_chunk_at) FROM analytics.ingestion_batches WHERE folded_at IS NULL)
+    ) END
+    FROM analytics.stream_offsets
+$function$;
