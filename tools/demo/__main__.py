@@ -39,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted:
         return _stopped(console, options.stack, ran_before=ran_before)
     except StackError as error:
-        console.print(f"[bold red]✘[/] {error.message}\n  {error.way_out}")
+        console.print(f"[bold red]✘[/] {error.message}\n  {error.way_out}", soft_wrap=True)
         return 1
     except (ApiError, StreamUnavailable) as error:
-        console.print(f"[bold red]✘[/] {error}\n  See ./tools/dev status and ./tools/dev logs")
+        console.print(f"[bold red]✘[/] {error}\n  See ./tools/dev status and ./tools/dev logs", soft_wrap=True)
         return 1
     except (TraceError, OSError) as error:
-        console.print(f"[bold red]✘[/] {error}")
+        console.print(f"[bold red]✘[/] {error}", soft_wrap=True)
         return 2
     show.heading(console, f"Done in {time.monotonic() - started:.0f} s")
     for failure in failures:
