@@ -22,7 +22,13 @@ def platform(
     shared = {"ENVIRONMENT": "test", "RABBITMQ_URL": rabbitmq.amqp_url, "LOG_LEVEL": "info"}
     access = {"AUTH_JWT_SECRET": JWT_SECRET}
     own = {
-        "ingest": {"RABBITMQ_STREAM_URL": rabbitmq.stream_url, "RABBITMQ_STREAM": STREAM, **access},
+        "ingest": {
+            "RABBITMQ_STREAM_URL": rabbitmq.stream_url,
+            "RABBITMQ_STREAM": STREAM,
+            # A killed owner is succeeded within this time; tests that kill need not wait for the usual 12 s.
+            "INGESTION_LEASE": "3s",
+            **access,
+        },
         "rollup": {},
         "query-api": {"REDIS_URL": redis_url, **access},
         "export": {
@@ -35,21 +41,20 @@ def platform(
             **access,
         },
     }
-    with ServiceProcesses() as processes:
-        services = {
-            service: processes.start(
-                f"analytics-{service}",
-                {
-                    **shared,
-                    **variables,
-                    "SERVICE_NAME": f"analytics-{service}",
-                    "HTTP_PORT": str(free_port()),
-                    "DATABASE_URL": database.dsn(f"analytics_{service.replace('-', '_')}"),
-                },
-                wait=False,
-            )
-            for service, variables in own.items()
+    environments = {
+        service: {
+            **shared,
+            **variables,
+            "SERVICE_NAME": f"analytics-{service}",
+            "HTTP_PORT": str(free_port()),
+            "DATABASE_URL": database.dsn(f"analytics_{service.replace('-', '_')}"),
         }
-        for service in services.values():
-            service.wait_until_ready()
-        yield Platform(database, rabbitmq, s3, processes, services)
+        for service, variables in own.items()
+    }
+    with ServiceProcesses() as processes:
+        running = Platform(database, rabbitmq, s3, processes, environments, services={})
+        for service in environments:
+            running.start(service)
+        for process in running.services.values():
+            process.wait_until_ready()
+        yield running

@@ -17,7 +17,8 @@ from tests.support.processes import ServiceProcess, ServiceProcesses
 from tests.support.stack import Database, ObjectStore, RabbitMq
 from tools.replay.ledger import Ledger
 from tools.replay.messages import Message
-from tools.replay.run import replay
+from tools.replay.pacing import Pace
+from tools.replay.run import AS_FAST_AS_POSSIBLE, replay
 
 JWT_SECRET = "a key for tests of at least 32 bytes"
 STREAM = "analytics.usage.v1"
@@ -54,11 +55,16 @@ class Platform:
     rabbitmq: RabbitMq
     s3: ObjectStore
     processes: ServiceProcesses
+    environments: dict[str, dict[str, str]]
     services: dict[str, ServiceProcess]
 
-    def publish(self, messages: Iterable[Message], *, partitions: int = 1) -> Ledger:
+    def start(self, service: str) -> None:
+        """Start a service, again if it has ended."""
+        self.services[service] = self.processes.start(f"analytics-{service}", self.environments[service], wait=False)
+
+    def publish(self, messages: Iterable[Message], *, pace: Pace = AS_FAST_AS_POSSIBLE) -> Ledger:
         """Publish with confirms; the ledger of what the broker holds."""
-        ledger = asyncio.run(replay(messages, url=self.rabbitmq.stream_url, stream=STREAM, partitions=partitions))
+        ledger = asyncio.run(replay(messages, url=self.rabbitmq.stream_url, stream=STREAM, pace=pace))
         assert ledger.unconfirmed == 0
         assert ledger.ended_early is None
         return ledger
