@@ -49,8 +49,10 @@ def test_a_dropped_place_is_gone_although_somebody_is_connected(servers: Servers
     leaked.close()
 
 
-def test_the_virtual_host_is_empty_and_usable(rabbitmq: RabbitMq) -> None:
+def test_a_virtual_host_is_empty_and_usable(make_rabbitmq: Callable[[], RabbitMq]) -> None:
     """Streams of another session would change what an ingest test reads."""
+    rabbitmq = make_rabbitmq()
+
     assert rabbitmq.management("GET", f"/queues/{rabbitmq.vhost}").json() == []
 
 
@@ -66,9 +68,11 @@ def test_two_redis_databases_never_meet(servers: Servers, redis_url: str) -> Non
         assert other.get("key") is None
 
 
-def test_the_bucket_is_this_sessions_own(s3: ObjectStore) -> None:
+def test_a_bucket_is_empty_and_its_own(servers: Servers, s3: ObjectStore) -> None:
     """Exports are counted by listing the bucket."""
-    assert list(s3.client.list_objects(s3.bucket)) == []
+    with stack_places.bucket(servers) as other:
+        assert list(other.client.list_objects(bucket_name=other.bucket)) == []
+        assert other.bucket != s3.bucket
 
 
 def test_a_bucket_goes_with_everything_in_it(servers: Servers) -> None:

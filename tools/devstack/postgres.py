@@ -44,10 +44,14 @@ SETTINGS = {
     "TimeZone": "UTC",
 }
 
+# Killed processes lose nothing by this, only a machine that loses power does, which no test does to it. Creating and
+# dropping a database takes 0.1 s instead of 0.3 s.
+TEST_SETTINGS = {"fsync": "off"}
+
 
 def component(stack: Stack, root: Path) -> Component:
     port = stack.ports.postgres
-    settings = {**SETTINGS, "port": str(port)}
+    settings = {**SETTINGS, **(TEST_SETTINGS if stack.name == "test" else {}), "port": str(port)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     return Component(
         name="postgres",

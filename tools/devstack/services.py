@@ -24,7 +24,7 @@ class Service:
 
 
 SERVICES = (
-    Service("ingest", "analytics_ingest", False, frozenset({"RABBITMQ_STREAM_URL", "RABBITMQ_STREAM"})),
+    Service("ingest", "analytics_ingest", True, frozenset({"RABBITMQ_STREAM_URL", "RABBITMQ_STREAM"})),
     Service("rollup", "analytics_rollup", False, frozenset()),
     Service("query-api", "analytics_query_api", True, frozenset({"REDIS_URL"})),
     Service(
