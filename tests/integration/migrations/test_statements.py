@@ -11,6 +11,7 @@ from analytics_core.sql import load_queries
 from tests.support.stack import Database
 
 PACKAGES = ("analytics_core", "analytics_ingest", "analytics_rollup", "analytics_query_api", "analytics_export")
+# Only these have a plan; what else there is (SET, LOCK, CREATE), its own service's tests run.
 PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE")
 
 
@@ -47,13 +48,10 @@ def connection(database: Database) -> Iterator[psycopg.Connection]:
         yield session
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize("name", [name for name, text in STATEMENTS.items() if text.strip().startswith(PLANNED)])
 def test_it_can_be_planned(connection: psycopg.Connection, name: str) -> None:
     """A column that a migration renamed shows here, in every service at once, without running one."""
-    statement = STATEMENTS[name].strip()
-    if not statement.upper().startswith(PLANNED):
-        pytest.skip(f"{statement.split()[0]} has no plan; its own service's tests run it")
-
+    statement = STATEMENTS[name]
     if name in SOURCES:
         alias, source = SOURCES[name]
         statement = f"WITH {alias} AS ({STATEMENTS[source]}) {statement}"

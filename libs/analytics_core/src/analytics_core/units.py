@@ -28,7 +28,7 @@ def cents_from_microcents(microcents: int) -> Decimal:
     return Decimal(f"{sign}{whole}.{fraction:06d}".rstrip("0").rstrip("."))
 
 
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 
