@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tools.devstack import catalogue, docker, envfile, migrations, postgres, processes, reconcile
@@ -53,11 +54,22 @@ def up(name: str, *, servers_only: bool) -> Stack:
 
 
 def _start_locally(stack: Stack, root: Path, started: list[Component], *, servers_only: bool) -> None:
-    reconcile.start_all(stack, catalogue.servers(stack, root), started)
+    def prepare_database() -> None:
+        postgres.ensure_owner_and_database(stack)
+        if not servers_only:
+            _migrate(stack)
+
+    # The database is prepared as soon as it is there: the broker needs some more seconds to boot.
+    reconcile.start_all(
+        stack,
+        [
+            replace(each, on_ready=prepare_database) if each.name == "postgres" else each
+            for each in catalogue.servers(stack, root)
+        ],
+        started,
+    )
     write_private(stack.env_file, envfile.render(envfile.variables(stack)))
-    postgres.ensure_owner_and_database(stack)
     if not servers_only:
-        _migrate(stack)
         reconcile.start_all(stack, catalogue.product(stack, root), started)
 
 
