@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 from rstream import AMQPMessage, Producer, exceptions
 
+from tests.support.callers import JWT_SECRET
 from tests.support.processes import ServiceProcess, ServiceProcesses
 from tests.support.stack import Database, RabbitMq
 
@@ -103,6 +104,7 @@ class IngestStage(Tables):
             "RABBITMQ_URL": self.rabbitmq.amqp_url,
             "RABBITMQ_STREAM_URL": self.rabbitmq.stream_url,
             "RABBITMQ_STREAM": STREAM,
+            "AUTH_JWT_SECRET": JWT_SECRET,
             "ENVIRONMENT": "test",
             "LOG_LEVEL": "info",
             # A killed owner's partitions are free again after this; tests have less patience than operators.

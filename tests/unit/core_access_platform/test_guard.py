@@ -61,7 +61,7 @@ async def write(request: Request[Any, Any, Any], org_decisions: NamedDependency[
     if not org_ids:
         raise InvalidRequest("nothing")
     answer = {org_id: org_decisions.decide(UUID(org_id)).allowed for org_id in org_ids}
-    await org_decisions
+    await org_decisions.recorded()
     return answer
 
 
@@ -87,7 +87,7 @@ async def client(trail: Trail) -> AsyncIterator[httpx.AsyncClient]:
         dependencies=Dependencies({}),
         resources={},
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(with_edge(app)), base_url="http://t") as client:  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(with_edge(app)), base_url="http://t") as client:
         yield client
 
 

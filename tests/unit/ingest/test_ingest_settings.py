@@ -13,6 +13,7 @@ REQUIRED = {
     "DATABASE_URL": "postgres://ingest:pw@db/analytics",
     "RABBITMQ_URL": "amqp://user:pw@mq/vhost",
     "RABBITMQ_STREAM_URL": "rabbitmq-stream://user:pw@mq:5552/vhost",
+    "AUTH_JWT_SECRET": "x" * 32,
 }
 
 

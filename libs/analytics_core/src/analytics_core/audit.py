@@ -22,6 +22,8 @@ ROLES_MAX = 50
 GROUP_MAX = 500
 # Decisions that may wait while the database is away, 20 s of full load; their callers have long had a 503.
 WAITING_MAX = 20_000
+# A caller waits no longer for the record than for the query; the record may still be written after the 503.
+RECORD_SECONDS_MAX = 5.0
 
 _INSERT = """
 INSERT INTO analytics.audit_log

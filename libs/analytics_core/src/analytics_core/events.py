@@ -101,6 +101,11 @@ class _WireEvent(msgspec.Struct, rename="camel", gc=False, kw_only=True):
     metadata: _Metadata | None = None
 
 
+EVENT_FIELDS: tuple[str, ...] = _WireEvent.__struct_encode_fields__
+"""The contract's fields as producers spell them."""
+REQUIRED_FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(_WireEvent) if field.required)
+
+
 class _StrictWireEvent(_WireEvent, forbid_unknown_fields=True):
     pass
 

@@ -60,6 +60,21 @@ STOP_PATIENCE = timedelta(seconds=10)
 WAKEUPS_WAITING_MAX = 100
 WAKEUP_PUBLISH_MAX = timedelta(seconds=5)
 
+# POST /events. The body's limit holds for what is sent and again for what it inflates to.
+HTTP_EVENTS_MAX = 1_000
+HTTP_BODY_BYTES_MAX = 5_000_000
+# An answer waits for the stream's confirmation, a few milliseconds; callers are told to repeat after this long.
+HTTP_CONFIRM_MAX = timedelta(seconds=5)
+# What an event waits for the events of other requests to share a chunk with: less than the confirmation takes.
+HTTP_LINGER = timedelta(milliseconds=2)
+# What is in memory for HTTP at once, bodies and events apart. Callers beyond it come back after a second.
+HTTP_BYTES_IN_HAND_MAX = 64 * 1024 * 1024
+HTTP_EVENTS_IN_HAND_MAX = 20_000
+# At the end every request has its answer; only the broker's goodbye remains.
+HTTP_CLOSE_MAX = timedelta(seconds=1)
+# One connection, so that an access record never waits behind batches.
+AUDIT_POOL_SIZE = 1
+
 
 def check() -> None:
     """Raise `ValueError` when limits contradict each other; called before the service starts."""
@@ -70,6 +85,8 @@ def check() -> None:
         "the limit on dead letters can be reached within a batch": BATCH_EVENTS_MAX >= DEAD_LETTER_WINDOW,
         "a young batch is over before its owner has to stop": LEASE_MIN * LEASE_SAFETY > BATCH_AGE_MAX,
         "freshness is promised to two seconds": timedelta(seconds=2) >= IDLE_PROBE_AFTER + HEARTBEAT_MARGIN,
+        "a caller alone may send the largest request": HTTP_EVENTS_IN_HAND_MAX >= 2 * HTTP_EVENTS_MAX
+        and HTTP_BYTES_IN_HAND_MAX >= 2 * 2 * HTTP_BODY_BYTES_MAX,
         "sql/batches.sql names the same window": timedelta(hours=24) == DEDUPE_WINDOW,
     }
     broken = [rule for rule, holds in rules.items() if not holds]

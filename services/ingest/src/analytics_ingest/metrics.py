@@ -8,6 +8,12 @@ EVENTS = Counter(
     " another body; not counted as duplicate here) or rejected (a dead letter). Their sum is all messages received.",
     ["result"],
 )
+HTTP_EVENTS = Counter(
+    "analytics_ingestion_http_events_total",
+    "Events of POST /events by result: accepted (the stream has them), rejected (the receipt says why) or unconfirmed"
+    " (503, the caller repeats; if it grows, look at the broker).",
+    ["result"],
+)
 DEDUPE_CONFLICTS = Counter(
     "analytics_ingestion_dedupe_conflicts_total",
     "Events whose id was stored with another body: a producer reuses ids or changes events when it retries.",

@@ -5,11 +5,11 @@ from datetime import timedelta
 from pydantic import Field, SecretStr, model_validator
 
 from analytics_core.errors import SettingsError
-from analytics_core.settings import Duration, ServiceSettings, require_scheme
+from analytics_core.settings import AuthenticatedServiceSettings, Duration, require_scheme
 from analytics_ingest.limits import CONNECTIONS_BESIDE_BATCHES, LEASE_MAX, LEASE_MIN
 
 
-class Settings(ServiceSettings):
+class Settings(AuthenticatedServiceSettings):
     """The variables of ingest beside those of every service."""
 
     service_name: str = Field(

@@ -9,14 +9,22 @@ from functools import partial
 from litestar import Litestar
 
 from analytics_core import clock
+from analytics_core.audit import AuditLog
 from analytics_core.database import WriteDatabase
 from analytics_core.http.app import build_app, with_edge
+from analytics_core.http.guards import AccessGuard
+from analytics_core.http.identity import Authenticator
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
 from analytics_ingest import limits
 from analytics_ingest.dead_letters import DeadLetterLimit
+from analytics_ingest.event_publisher import EventPublisher, stream_publisher
+from analytics_ingest.http_ingest import HttpIngest
 from analytics_ingest.leases import Leases, owner_name
 from analytics_ingest.partition import PartitionSettings, PartitionWorker
 from analytics_ingest.probe import StreamProbe
+from analytics_ingest.routes import ROUTES
+from analytics_ingest.routes.documentation import document_events
+from analytics_ingest.routes.reading import EventReader
 from analytics_ingest.settings import Settings
 from analytics_ingest.stream_client import Broker, StreamSpec
 from analytics_ingest.stream_reader import open_reader
@@ -28,35 +36,47 @@ from analytics_ingest.writer import BatchWriter
 class Resources:
     """What the running service consists of."""
 
+    app: Litestar
     workers: tuple[PartitionWorker, ...]
     wakeups: Wakeups
     dependencies: Dependencies
+    audit: AuditLog
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the service until `stop` is set: the stream into the database, status over HTTP."""
+    """Run the service until `stop` is set: the stream into the database, events over HTTP into the stream."""
     limits.check()
     async with open_resources(settings) as resources:
-        await run_until_stopped(
-            stop,
-            serve_http(with_edge(build_http_app(resources.dependencies)), settings, stop),
-            resources.dependencies.watch(stop),
-            resources.wakeups.run(stop),
-            # Every replica offers itself for every partition, and leases decide. Spreading them evenly belongs here.
-            *(worker.run(stop) for worker in resources.workers),
-        )
+        audit = asyncio.create_task(resources.audit.run())
+        try:
+            await run_until_stopped(
+                stop,
+                serve_http(with_edge(resources.app), settings, stop),
+                resources.dependencies.watch(stop),
+                resources.wakeups.run(stop),
+                # Every replica offers itself for every partition, and leases decide. Even spreading belongs here.
+                *(worker.run(stop) for worker in resources.workers),
+            )
+        finally:
+            # The last requests have their answers now, so nobody records any more.
+            audit.cancel()
+            await asyncio.gather(audit, return_exceptions=True)
 
 
-def build_http_app(dependencies: Dependencies) -> Litestar:
-    """The HTTP application; needs no server to be built."""
-    return build_app(
+def build_http_app(
+    dependencies: Dependencies, guard: AccessGuard | None = None, http_ingest: HttpIngest | None = None
+) -> Litestar:
+    """The HTTP application; needs no server to be built, and without guard and events it can only describe itself."""
+    app = build_app(
         title="Analytics ingest",
-        description="Takes usage events from the stream into the database, exactly once.",
-        routes=[],
-        guard=None,
+        description="Takes usage events over HTTP into the stream, and from the stream into the database exactly once.",
+        routes=ROUTES,
+        guard=guard,
         dependencies=dependencies,
-        resources={},
+        resources={"http_ingest": http_ingest, "event_reader": EventReader()},
     )
+    document_events(app)
+    return app
 
 
 @asynccontextmanager
@@ -72,6 +92,17 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 application_name=settings.service_name,
                 pool_size=settings.database_pool_size,
             )
+        )
+        audit_database = await stack.enter_async_context(
+            WriteDatabase.open(
+                settings.database_url.get_secret_value(),
+                application_name=f"{settings.service_name}-audit",
+                pool_size=limits.AUDIT_POOL_SIZE,
+            )
+        )
+        audit = AuditLog(audit_database, settings.service_name)
+        publisher = await stack.enter_async_context(
+            stream_publisher(settings.rabbitmq_stream_url.get_secret_value(), spec.name)
         )
         probe = StreamProbe(broker, f"{settings.rabbitmq_consumer}-status", spec.partition_name(0))
         stack.push_async_callback(probe.close)
@@ -99,7 +130,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 "rabbitmq": Dependency(wakeups.check, required=False),
             }
         )
-        yield Resources(workers, wakeups, dependencies)
+        app = build_http_app(
+            dependencies,
+            AccessGuard(Authenticator(settings, clock.now), audit, clock.now),
+            HttpIngest(EventPublisher(publisher), clock.now, settings.raw_retention),
+        )
+        yield Resources(app, workers, wakeups, dependencies, audit)
 
 
 def stream_spec(settings: Settings) -> StreamSpec:

@@ -33,15 +33,12 @@ from analytics_core.access import (
     decide_platform,
     decide_role,
 )
-from analytics_core.audit import AuditEntry, AuditLog
+from analytics_core.audit import RECORD_SECONDS_MAX, AuditEntry, AuditLog
 from analytics_core.clock import Clock
 from analytics_core.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from analytics_core.http.identity import Authenticator
 from analytics_core.http.org_decisions import OrgDecisions
 from analytics_core.http.problems import RETRY_AFTER_SECONDS, on_api_error
-
-# A caller waits no longer for the record than for the query; the record may still be written after the 503.
-RECORD_SECONDS_MAX = 5.0
 
 
 class AccessGuard:

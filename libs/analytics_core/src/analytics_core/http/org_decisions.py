@@ -6,15 +6,15 @@ from typing import Any
 from uuid import UUID
 
 from analytics_core.access import AnyDecision, Decision, RoleDecision, decide
+from analytics_core.audit import RECORD_SECONDS_MAX
+from analytics_core.errors import Unavailable
+from analytics_core.http.problems import RETRY_AFTER_SECONDS
 
 Record = Callable[[AnyDecision], "asyncio.Future[None]"]
 
 
 class OrgDecisions:
-    """Decides on each organisation once. Awaiting it returns when every decision is in the audit log.
-
-    There is one record for each organisation that was decided on; a request that got to none has one of its own.
-    """
+    """Decides on each organisation once, with one record for each; a request that got to none has one of its own."""
 
     def __init__(self, admitted: RoleDecision, record: Record) -> None:
         self._admitted = admitted
@@ -36,8 +36,24 @@ class OrgDecisions:
             self._records.append(self._record(decision))
         return decision
 
+    async def recorded(self) -> None:
+        """Return when every decision is in the audit log: before anything is done that only an allowed caller may do.
+
+        Raises `Unavailable`.
+        """
+        try:
+            async with asyncio.timeout(RECORD_SECONDS_MAX):
+                await self
+        except Exception:  # noqa: BLE001 — whatever kept a record out, nothing may be done without it
+            raise Unavailable("the audit log cannot be written", retry_after_seconds=RETRY_AFTER_SECONDS) from None
+
     def __await__(self) -> Generator[Any, None, None]:
-        """Raises what kept a record out of the log."""
+        """As `recorded`, without a limit of time; raises what kept a record out."""
+        return self._settled().__await__()
+
+    async def _settled(self) -> None:
         if not self._records:
             self._records.append(self._record(self._admitted))
-        yield from asyncio.gather(*self._records).__await__()
+        await asyncio.wait(self._records)
+        for record in self._records:
+            record.result()
