@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import jwt
 
@@ -12,9 +11,9 @@ JWT_SECRET = "a key for tests of at least 32 bytes"
 
 def token(
     *roles: str,
-    orgs: Iterable[UUID] = (),
+    orgs: Iterable[object] = (),
     subject: str = "tester",
-    key: str | bytes = JWT_SECRET,
+    key: Any = JWT_SECRET,
     algorithm: str = "HS256",
     **claims: Any,
 ) -> str:
@@ -28,6 +27,6 @@ def token(
     return jwt.encode({name: value for name, value in content.items() if value is not None}, key, algorithm=algorithm)
 
 
-def bearer(*roles: str, orgs: Iterable[UUID] = (), **claims: Any) -> dict[str, str]:
+def bearer(*roles: str, orgs: Iterable[object] = (), **claims: Any) -> dict[str, str]:
     """The headers of such a caller."""
     return {"Authorization": f"Bearer {token(*roles, orgs=orgs, **claims)}"}
