@@ -123,3 +123,27 @@ def test_an_export_survives_a_database_that_drops_its_connections(
     assert dropped[0] >= 2
     assert job["attempts"] == 2
     assert_one_right_object(api, job, s3)
+
+
+def test_the_service_outlives_a_database_that_drops_every_connection_again_and_again(
+    start_export: StartExport, crash_database: Database
+) -> None:
+    """Drivers raise many things at such a moment; none of them may end the process or lose a job."""
+    # The pause keeps one job from using up its attempts while the test lasts.
+    api = start_export(EXPORT_RETRY_DELAY="1s")
+    created = []
+    with psycopg.connect(crash_database.superuser_dsn, autocommit=True) as superuser:
+        for _ in range(30):
+            response = api.request(
+                "POST", json={"timeRange": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}}
+            )
+            assert response.status_code in {202, 503}, response.text
+            created += [response.json()["jobId"]] if response.status_code == 202 else []
+            superuser.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND usename = 'analytics_export'"
+            )
+
+    assert len(created) > 10
+    assert {api.wait_for(job_id, "succeeded", patience_s=60)["rowCount"] for job_id in created} == {0}
+    assert api.process.exit_code is None

@@ -8,9 +8,7 @@ from uuid import uuid4
 
 import msgspec
 import structlog
-from aio_pika.exceptions import AMQPException
 from faststream import AckPolicy
-from faststream.exceptions import FastStreamException
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitQueue
 
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
@@ -20,7 +18,6 @@ from analytics_export.limits import WAKE_UPS_WAITING_MAX
 log = structlog.get_logger()
 
 _EXCHANGE = RabbitExchange(EXCHANGE, type=ExchangeType.TOPIC, durable=True)
-_AWAY = (AMQPException, FastStreamException, OSError, TimeoutError)
 
 
 class WakeUps:
@@ -54,7 +51,7 @@ class WakeUps:
             try:
                 await self._broker.start()
                 break
-            except _AWAY as error:
+            except Exception as error:  # noqa: BLE001 — whatever keeps the broker away, the service goes on without it
                 log.warning("rabbitmq_unreachable", error=f"{type(error).__name__}: {error}", retrying=True)
                 await sleep_unless_stopped(stop, backoff.next_seconds())
         try:
@@ -92,5 +89,5 @@ class WakeUps:
                     await self._broker.publish(
                         body, exchange=_EXCHANGE, routing_key=routing_key, content_type="application/json"
                     )
-            except _AWAY as error:
+            except Exception as error:  # noqa: BLE001 — as above; a channel that reconnects raises RuntimeError, too
                 log.warning("wake_up_dropped", routing_key=routing_key, error=f"{type(error).__name__}: {error}")

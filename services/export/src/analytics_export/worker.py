@@ -56,8 +56,13 @@ class Worker:
             self._requested.clear()
             try:
                 lease = await self._claim()
-            except leases.DATABASE_TROUBLE as error:
-                log.warning("no_job_claimed", error=f"{type(error).__name__}: {error}", retrying=True)
+                if lease is not None:
+                    self._requested.set()  # there may be another one for an idle loop
+                    await self._attempts.run(lease, stop)
+            except Exception as error:  # a loop that ended would leave an API that accepts jobs for nobody
+                known = isinstance(error, leases.DATABASE_TROUBLE)
+                text = f"{type(error).__name__}: {error}"
+                log.warning("worker_in_trouble", error=text, exc_info=None if known else error, retrying=True)
                 await sleep_unless_stopped(stop, backoff.next_seconds())
                 continue
             backoff.reset()
@@ -67,9 +72,6 @@ class Worker:
                     self._requested.wait(),
                     asyncio.sleep(self._settings.export_worker_interval.total_seconds()),
                 )
-            else:
-                self._requested.set()  # there may be another one for an idle loop
-                await self._attempts.run(lease, stop)
 
     async def _claim(self) -> Lease | None:
         async with self._jobs.write() as session:
