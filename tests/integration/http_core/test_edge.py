@@ -24,7 +24,7 @@ async def test_a_callers_request_id_is_kept(probe: Probe) -> None:
 @pytest.mark.parametrize("given", ["", "a" * 129, "a b", "a\tb", '"; DROP TABLE', "ä"])
 async def test_what_is_no_request_id_gets_a_new_one(probe: Probe, given: str) -> None:
     """It ends up in logs, tables and headers."""
-    response = await probe.client.get("/conflict", headers={"X-Request-Id": given.encode("latin-1")})
+    response = await probe.client.get("/conflict", headers={b"X-Request-Id": given.encode("latin-1")})
 
     assert len(response.headers["x-request-id"]) == 36
 
