@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import asyncpg
 
@@ -90,6 +90,9 @@ class WriteSession(ReadSession):
 class ReadDatabase:
     """A pool whose sessions can only read. Opens connections when they are first needed, never on construction."""
 
+    # Beside the read-only transactions: what runs outside of one cannot write either.
+    _ACCESS: ClassVar[dict[str, str]] = {"default_transaction_read_only": "on"}
+
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
@@ -111,7 +114,7 @@ class ReadDatabase:
             timeout=CONNECT_TIMEOUT_SECONDS,
             # Connections carry prepared statements and temporary tables that are worth keeping.
             max_inactive_connection_lifetime=0,
-            server_settings=cls._server_settings(application_name, statement_timeout),
+            server_settings=cls._server_settings(application_name, statement_timeout) | cls._ACCESS,
         )
         async with pool:
             yield cls(pool)
@@ -144,6 +147,8 @@ class ReadDatabase:
 
 class WriteDatabase(ReadDatabase):
     """A pool whose sessions may also write what the service's role is granted."""
+
+    _ACCESS: ClassVar[dict[str, str]] = {}
 
     @asynccontextmanager
     async def write(self, *, synchronous_commit: bool = True) -> AsyncIterator[WriteSession]:
