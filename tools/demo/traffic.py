@@ -60,6 +60,8 @@ async def publish(traffic: Traffic, url: str, stream: str, console: Console) -> 
             stream=stream,
             seed=source.seed,
             pace=Pace(rate=traffic.rate),
+            # With Docker, the broker advertises a name that only containers know.
+            load_balanced=True,
             on_progress=meter.show,
         )
 

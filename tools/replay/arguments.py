@@ -67,7 +67,8 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         stream=given.stream,
         partitions=given.partitions,
         pace=Pace(given.rate, given.speed),
-        load_balanced=given.load_balanced,
+        # A broker in a container advertises a name that only containers know; the published port leads there anyway.
+        load_balanced=given.load_balanced or given.url is None,
         ledger=given.ledger,
         print_json=given.json or given.ledger is None,
         quiet=given.quiet,
