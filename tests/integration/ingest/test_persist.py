@@ -1,5 +1,6 @@
 """One transaction a batch: all of it or nothing, each event once, every message accounted for."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from analytics_core.errors import FencedError
 from analytics_core.testing.builders import ORG_ID, event_body
 from analytics_ingest import batch as batch_module
 from analytics_ingest import decode as decode_module
-from analytics_ingest import persist as persist_module
+from analytics_ingest import event_store
 from analytics_ingest.batch import Batch
 from analytics_ingest.chunks import Unreadable
 from analytics_ingest.dead_letters import DeadLetterLimit
@@ -119,6 +120,34 @@ async def test_an_id_seen_in_an_earlier_batch_is_not_stored_again(
     assert tables.rows("SELECT occurred_at FROM analytics.usage_events WHERE event_id = %s", UUID(int=1)) == [
         {"occurred_at": NOON}
     ]
+
+
+async def test_repeats_in_a_batch_are_compared_with_what_is_stored(
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
+) -> None:
+    """The changed body is the conflict, not the faithful one after it, however batches are cut."""
+    await persist(ingest_database, lease, batch_of([body(1)]))
+    receipt = await persist(ingest_database, lease, batch_of([body(1, tokens=5), body(1), body(1, tokens=6)], 1))
+
+    assert (receipt.stored, receipt.duplicates, receipt.conflicts) == (0, 3, 2)
+
+
+async def test_two_partitions_that_bring_the_same_events_at_once_store_them_once(
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
+) -> None:
+    """A producer that retries on another partition: neither transaction sees the other's rows before they commit."""
+    other = await acquire(ingest_database, "b", partition=1)
+    bodies = [body(number) for number in range(3000)]
+
+    receipts = await asyncio.gather(
+        persist(ingest_database, lease, batch_of(bodies)),
+        persist(ingest_database, other, batch_of([*bodies[:1500], *(body(n, tokens=7) for n in range(1500, 3000))])),
+    )
+
+    assert sum(receipt.stored for receipt in receipts) == 3000
+    assert sum(receipt.conflicts for receipt in receipts) == 1500
+    assert tables.totals()["duplicates"] == 3000
+    assert tables.value("SELECT count(DISTINCT event_id) FROM analytics.usage_events") == 3000
 
 
 async def test_bounds_and_lateness_are_those_of_the_stored_events(
@@ -294,24 +323,25 @@ async def test_a_value_that_does_not_fit_its_type_is_found_too(ingest_database: 
         assert await session.fetch_value("SELECT count(*) FROM analytics.usage_events") == 0
 
 
-async def test_duplicates_are_looked_up_by_index_in_three_chunks(
+async def test_namesakes_are_looked_up_by_index_in_three_chunks(
     tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
     """Three months of chunks lie around; a plan that looked into all of them would slow down by the day."""
-    await persist(
-        ingest_database, lease, batch_of([body(number, at=NOON - number * 24 * HOUR) for number in range(90)])
-    )
-    events = batch_of([body(number) for number in range(1000, 3000)]).events
-    window = persist_module._window(NOON.replace(hour=0))
+    await persist(ingest_database, lease, batch_of([body(number, at=NOON - number * DAY) for number in range(90)]))
+    await persist(ingest_database, lease, batch_of([body(number) for number in range(1000, 9000)], 90))
+    events = batch_of([body(number) for number in range(10_000, 20_000)]).events
 
     async with ingest_database.write() as session:
-        await persist_module.store_events(session, 1_000_000, events[:1])
-        await session.copy_records("incoming_events", persist_module.EVENT_COLUMNS, map(persist_module._row, events))
-        plan = [row[0] for row in await session.fetch(f"EXPLAIN {persist_module.QUERIES['store_day']}", 1, *window)]
+        await event_store.store_events(session, 1_000_000, events[:1])
+        await session.copy_records("incoming_events", event_store.EVENT_COLUMNS, map(event_store.event_row, events))
+        window = event_store.window(NOON.replace(hour=0))
+        plan = [row[0] for row in await session.fetch(f"EXPLAIN {event_store.QUERIES['remove_known']}", 1, *window)]
 
+    # The look-up, and the comparison of what it found.
     scans = [line for line in plan if "_chunk" in line and "Scan" in line]
-    assert 1 <= len(scans) <= 3, "\n".join(plan)
-    assert all("Index Only Scan" in line for line in scans), "\n".join(plan)
+    assert 2 <= len(scans) <= 6, "\n".join(plan)
+    assert any("usage_events_identity" in line for line in scans[: len(scans) // 2]), "\n".join(plan)
+    assert not any("Seq Scan on _hyper" in line for line in scans), "\n".join(plan)
 
 
 async def test_the_receipt_conserves_messages(ingest_database: WriteDatabase, lease: Lease) -> None:

@@ -27,11 +27,11 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes. received = events + duplicates + dead letters, at any time.
+    """What one transaction writes. received = events + repeats + dead letters, at any time.
 
     Two events are the same when organisation and id are equal and their times are at most `DEDUPE_WINDOW` apart; the
-    first one stays. A later one is a duplicate, and a conflict if its body differs. The database applies the same rule
-    between batches, so that it does not matter where a batch ends.
+    first one stays, a later one is a repeat. The database applies the same rule between batches, so that it does not
+    matter where a batch ends; only the database knows whether a repeat has another body than what is stored.
     """
 
     retention: timedelta
@@ -47,8 +47,7 @@ class Batch:
     events: list[UsageEvent] = field(default_factory=list)
     event_offsets: list[int] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    duplicates: int = 0
-    conflicts: int = 0
+    repeats: list[UsageEvent] = field(default_factory=list)
     unknown_field_events: int = 0
     is_late: bool = False
     _pieces: list[_Piece] = field(default_factory=list)
@@ -109,12 +108,10 @@ class Batch:
             self.is_late = True
 
     def _is_repeated(self, event: UsageEvent, first: list[UsageEvent] | UsageEvent, key: int) -> bool:
-        """Count the event as a duplicate, or keep it beside its namesakes if they are all too far away in time."""
+        """Put the event among the repeats, or keep it beside its namesakes if they are all too far away in time."""
         namesakes = first if isinstance(first, list) else [first]
-        same = [other for other in namesakes if abs(other.occurred_at - event.occurred_at) <= DEDUPE_WINDOW]
-        if same:
-            self.duplicates += 1
-            self.conflicts += all(other.body_hash != event.body_hash for other in same)
+        if any(abs(other.occurred_at - event.occurred_at) <= DEDUPE_WINDOW for other in namesakes):
+            self.repeats.append(event)
             return True
         self._first_by_id[key] = [*namesakes, event]
         return False

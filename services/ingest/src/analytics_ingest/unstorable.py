@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analytics_core.database import BAD_DATA, WriteDatabase
 from analytics_core.events import UsageEvent
-from analytics_ingest.persist import store_events
+from analytics_ingest.event_store import store_events
 
 REFUSALS = (*BAD_DATA, ValueError, OverflowError)
 """What says "not this row" rather than "not now": by the database, or by the driver for a value that does not fit."""
