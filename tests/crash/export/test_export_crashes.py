@@ -22,7 +22,11 @@ MIDDLE_BYTES = 12 * MEBIBYTE
 @pytest.fixture
 def gate(s3: ObjectStore) -> Gate:
     """Holds an export in the middle of its upload."""
-    return Gate(urlsplit(s3.endpoint).port or 80, MIDDLE_BYTES)
+    return Gate(port_of(s3), MIDDLE_BYTES)
+
+
+def port_of(s3: ObjectStore) -> int:
+    return urlsplit(s3.endpoint).port or 80
 
 
 def assert_one_right_object(api: ExportApi, job: dict[str, Any], s3: ObjectStore) -> None:
@@ -51,14 +55,17 @@ def test_a_killed_workers_export_is_finished_by_another(start_export: StartExpor
     assert_one_right_object(heir, job, s3)
 
 
+@pytest.mark.parametrize("frozen_at_bytes", [0, MIDDLE_BYTES], ids=["before its upload", "in its upload"])
 def test_a_frozen_worker_that_comes_back_changes_nothing(
-    start_export: StartExport, gate: Gate, crash_database: Database, s3: ObjectStore
+    start_export: StartExport, s3: ObjectStore, frozen_at_bytes: int
 ) -> None:
-    """It still believes in its lease; its upload was revoked, and the row is not its own any more."""
-    with gate:
+    """It still believes in its lease. An upload that it had begun was revoked; one that it begins later is not
+    completed, because it asks for its lease once more before."""
+    with Gate(port_of(s3), frozen_at_bytes) as gate:
         zombie = start_export(S3_ENDPOINT=f"http://127.0.0.1:{gate.port}")
         job_id = zombie.create(granularity="hourly")["jobId"]
         gate.wait_until_reached()
+        eventually(lambda: zombie.show(job_id)["status"] == "running")
         zombie.process.freeze()
         heir = start_export()
         job = heir.wait_for(job_id, "succeeded")

@@ -23,6 +23,7 @@ PATIENCE_S = 30
 POLL_S = 0.05
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 APRIL = datetime(2026, 4, 1, tzinfo=UTC)
+HOURS_OF_MARCH = 31 * 24
 
 COUNTS = (
     "invocations",
@@ -56,6 +57,21 @@ def store_usage(database: Database, table: str, buckets: Iterable[Bucket]) -> No
             rows.write_row(
                 (each.org_id, each.start, each.model_id, *each.counts, "{100}", "{1}", each.start, each.start)
             )
+
+
+def fill_march(database: Database, org_id: UUID, models: int) -> None:
+    """An hourly row of every model in every hour of March 2026, made by the server: 100,000 of them in a second."""
+    columns = ", ".join(("org_id", "bucket_start", "model_id", *COUNTS))
+    with psycopg.connect(database.owner_dsn) as connection:
+        connection.execute(
+            f"INSERT INTO analytics.usage_hourly ({columns}, latency_bins, latency_counts, first_event_at,"
+            " last_event_at) SELECT %s, hour, 'provider/model-' || model, 100 + model, 3, 2, 1, 100000 * model, 50000,"
+            " 100, 50, 123456789 * model, '{100}', '{1}', hour, hour"
+            " FROM generate_series(%s, %s - interval '1 hour', interval '1 hour') AS hour,"
+            " generate_series(1, %s::bigint) AS model",
+            (org_id, MARCH, APRIL, models),
+        )
+        connection.execute("ANALYZE analytics.usage_hourly")
 
 
 def token(*roles: str, orgs: Iterable[UUID] = (), subject: str = "tester") -> str:
