@@ -140,6 +140,19 @@ async def test_a_withdrawn_delivery_frees_its_room_and_is_not_put_back() -> None
     assert delivery.outstanding == 0
 
 
+async def test_a_withdrawn_delivery_is_nobodys_loss() -> None:
+    """Its caller has been told already; closing neither waits for it nor reports it again."""
+    buffer = _buffer()
+    delivery = Delivery()
+    await _put(buffer, b"m", delivery)
+    buffer.take(1, 100)
+    buffer.withdraw(delivery)
+    buffer.close()
+
+    await asyncio.wait_for(buffer.wait_empty(), 1)
+    assert buffer.give_up() == []
+
+
 async def test_closing_wakes_those_who_wait_for_room() -> None:
     """Their events are not in the buffer: they have to hear of it."""
     buffer = _buffer(events_max=1)

@@ -74,8 +74,8 @@ class Buffer:
         return len(self._queue) + len(self._on_their_way)
 
     def bodies(self) -> list[bytes]:
-        """What is not confirmed, the oldest first."""
-        return [pending.body for pending in (*self._on_their_way, *self._queue)]
+        """What is not confirmed and not withdrawn, the oldest first."""
+        return [pending.body for pending in (*self._on_their_way, *self._queue) if not pending.delivery.withdrawn]
 
     async def wait_for_room(self, size: int) -> None:
         """Return when an event of `size` bytes may be appended. Raises `PublisherClosed`."""
@@ -149,8 +149,8 @@ class Buffer:
         self._room.set()
 
     async def wait_empty(self) -> None:
-        """Return when everything is confirmed. Call `close` before, or it may never be."""
-        while self.held:
+        """Return when everything is confirmed or withdrawn. Call `close` before, or it may never be."""
+        while self.bodies():
             self._room.clear()
             await self._room.wait()
 
