@@ -1,6 +1,6 @@
 """Rows of the database to answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from analytics_core.access import OrgScope
 from analytics_core.buckets import is_finalized
 from analytics_core.units import cents_from_microcents
 from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness
-from analytics_query_api.latencies import EncodedHistogram, merged, percentiles
+from analytics_query_api.latencies import EncodedHistogram, LatencyPercentiles, merged, percentiles
 from analytics_query_api.paging import Position, encode_cursor
 from analytics_query_api.periods import last_bucket_end
 from analytics_query_api.responses import (
@@ -31,11 +31,12 @@ def usage_report(
     scope: OrgScope, selection: Selection, state: Freshness, rows: Sequence[Any], totals: Any
 ) -> UsageReport:
     """The answer for a page as `usage_page` and `usage_totals` gave it."""
-    page = rows[: selection.limit]
+    width = selection.granularity.width
     return UsageReport(
         **_report(scope, selection, state),
         series=[
-            UsagePoint(**_point(row, selection, state), **_usage(row), revised_at=row["revised_at"]) for row in page
+            UsagePoint(**_usage(row), confidence=_confidence(row["bucket_start"] + width, state))
+            for row in rows[: selection.limit]
         ],
         totals=UsageTotals(**_usage(totals), confidence=_confidence(_range_end(selection), state)),
         next_cursor=_next_cursor(rows, selection),
@@ -51,22 +52,17 @@ def reliability_report(
     histograms: Sequence[EncodedHistogram],
 ) -> ReliabilityReport:
     """The answer for a page as `reliability_page`, `reliability_totals` and `range_histograms` gave it."""
-    page = rows[: selection.limit]
+    page, width = rows[: selection.limit], selection.granularity.width
     latencies = percentiles([(row["bins"], row["counts"]) for row in page])
     (range_latencies,) = percentiles([merged(histograms)])
     return ReliabilityReport(
         **_report(scope, selection, state),
         series=[
-            ReliabilityPoint(
-                **_point(row, selection, state), **_outcomes(row), error_rate=_error_rate(row), latency_ms=latency
-            )
+            ReliabilityPoint(**_reliability(row, latency), confidence=_confidence(row["bucket_start"] + width, state))
             for row, latency in zip(page, latencies, strict=True)
         ],
         totals=ReliabilityTotals(
-            **_outcomes(totals),
-            error_rate=_error_rate(totals),
-            latency_ms=range_latencies,
-            confidence=_confidence(_range_end(selection), state),
+            **_reliability(totals, range_latencies), confidence=_confidence(_range_end(selection), state)
         ),
         next_cursor=_next_cursor(rows, selection),
     )
@@ -109,40 +105,28 @@ def _report(scope: OrgScope, selection: Selection, state: Freshness) -> dict[str
     }
 
 
-def _point(row: Any, selection: Selection, state: Freshness) -> dict[str, Any]:
-    return {
-        "bucket_start": row["bucket_start"],
-        "model_id": row["model_id"] if selection.by_model else msgspec.UNSET,
-        "revision": row["revision"],
-        "confidence": _confidence(row["bucket_start"] + selection.granularity.width, state),
-    }
-
-
-def _outcomes(row: Any) -> dict[str, Any]:
-    failed = row["error_count"] + row["timeout_count"] + row["throttled_count"]
-    return {
-        "invocations": row["invocations"],
-        "success_count": row["invocations"] - failed,
-        "error_count": row["error_count"],
-        "timeout_count": row["timeout_count"],
-        "throttled_count": row["throttled_count"],
-    }
-
-
+# The columns of a row are named as the fields of its answer: what is not handled here is passed on as it is.
 def _usage(row: Any) -> dict[str, Any]:
-    return _outcomes(row) | {
-        "input_tokens": row["input_tokens"],
-        "output_tokens": row["output_tokens"],
-        "cached_input_tokens": row["cached_input_tokens"],
-        "reasoning_tokens": row["reasoning_tokens"],
-        "cost_estimate_cents": cents_from_microcents(row["cost_microcents"]),
-    }
+    values = dict(row)
+    values["cost_estimate_cents"] = cents_from_microcents(values.pop("cost_microcents"))
+    values["success_count"] = values["invocations"] - _failed(values)
+    return values
 
 
-def _error_rate(row: Any) -> float | None:
-    """Every outcome but success counts as failed; no rate of no calls."""
-    failed: int = row["error_count"] + row["timeout_count"] + row["throttled_count"]
-    return failed / row["invocations"] if row["invocations"] else None
+def _reliability(row: Any, latencies: LatencyPercentiles) -> dict[str, Any]:
+    values = dict(row)
+    values.pop("bins", None)
+    values.pop("counts", None)
+    failed, invocations = _failed(values), values["invocations"]
+    values["success_count"] = invocations - failed
+    values["error_rate"] = failed / invocations if invocations else None
+    values["latency_ms"] = latencies
+    return values
+
+
+def _failed(values: Mapping[str, int]) -> int:
+    """Every outcome but success."""
+    return values["error_count"] + values["timeout_count"] + values["throttled_count"]
 
 
 def _confidence(bucket_end: datetime, state: Freshness) -> Confidence:
