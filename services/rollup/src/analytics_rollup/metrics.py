@@ -26,7 +26,7 @@ FAILURES = Counter(
 )
 UNFOLDABLE_BATCHES = Gauge(
     "analytics_rollup_unfoldable_batches",
-    "Batches that fail even alone and hold back the watermark: see the runbook of reconcile.",
+    "Batches that fail even alone and hold back the watermark: fold_failed in the logs says which and why.",
 )
 UNFOLDED_BATCHES = Gauge(
     "analytics_rollup_unfolded_batches",

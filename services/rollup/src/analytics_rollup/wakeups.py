@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from uuid import uuid4
 
 import msgspec
@@ -11,7 +12,7 @@ from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchang
 
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_core.messages import EXCHANGE, ROLLUP_COMPLETED, USAGE_BATCH_COMMITTED, RollupCompleted
-from analytics_rollup.limits import PUBLISH_TIMEOUT_SECONDS, WAKE_UPS_MAX
+from analytics_rollup.limits import CONNECT_TIMEOUT_SECONDS, PUBLISH_TIMEOUT_SECONDS, WAKE_UPS_MAX
 
 log = structlog.get_logger()
 
@@ -50,14 +51,17 @@ class WakeUps:
         backoff = Backoff()
         while not stop.is_set():
             try:
-                await self._broker.start()
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await self._broker.start()
             except Exception:  # noqa: BLE001 — whatever the client raises, the next try may work
                 # The dependency check logs the outage, once; a line for each try would bury it.
                 await sleep_unless_stopped(stop, backoff.next_seconds())
             else:
                 self._connected = True
                 await stop.wait()
-        await self._broker.stop()
+        with suppress(Exception):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await self._broker.stop()
 
     async def check(self) -> None:
         """Return when connected; raises `ConnectionError` when not."""

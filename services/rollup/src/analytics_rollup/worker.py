@@ -4,6 +4,7 @@ import asyncio
 from time import perf_counter
 
 import structlog
+from opentelemetry import trace
 
 from analytics_core.clock import Clock
 from analytics_core.database import CONTENDED, REFUSED, UNREACHABLE, WriteDatabase
@@ -24,6 +25,7 @@ from analytics_rollup.suspects import Suspects
 from analytics_rollup.wakeups import WakeUps
 
 log = structlog.get_logger()
+tracer = trace.get_tracer("analytics_rollup")
 
 
 class Folder:
@@ -99,6 +101,7 @@ class Folder:
     async def _completed(self, done: Fold, seconds: float) -> None:
         for batch_id in done.batch_ids:
             self._suspects.gone(batch_id)
+        self._trace(done, seconds)
         DURATION.observe(seconds)
         ROWS_PROCESSED.inc(done.events)
         BATCHES_FOLDED.inc(len(done.batch_ids))
@@ -107,6 +110,14 @@ class Folder:
         await self._wake_ups.announce(
             RollupCompleted(org_ids=done.org_ids, folded_batches=len(done.batch_ids), completed_at=self._now())
         )
+
+    def _trace(self, done: Fold, seconds: float) -> None:
+        """A span for a fold that did something; looking for batches every second would bury it."""
+        ended = self._now()
+        nanoseconds = int(ended.timestamp() * 1e9)
+        span = tracer.start_span("fold", start_time=nanoseconds - int(seconds * 1e9))
+        span.set_attributes({"messaging.batch.message_count": done.events, "analytics.batch_ids": done.batch_ids})
+        span.end(nanoseconds)
 
 
 def _note_failure(error: Exception) -> None:
