@@ -123,6 +123,41 @@ async def test_a_fold_of_many_organisations_drops_them_all(
     await until(is_seen)
 
 
+async def test_a_lost_connection_to_the_broker_is_made_good(
+    open_api: OpenApi, numbers: Numbers, org_id: UUID, rabbitmq: RabbitMq
+) -> None:
+    """What was folded meanwhile went unheard; what is folded afterwards is heard again."""
+    address = urlsplit(rabbitmq.amqp_url)
+    async with FaultProxy.open(rabbitmq.host, rabbitmq.amqp_port) as proxy:
+        url = urlunsplit(address._replace(netloc=f"{address.netloc.rpartition('@')[0]}@127.0.0.1:{proxy.port}"))
+        async with open_api(rabbitmq_url=url, hears_of_folds=True) as api:
+            await until(lambda: is_listening(api))
+            numbers.note_freshness(org_id, "a", NOW - 60 * SECOND, NOW)
+            await last_event_at(api, org_id)
+            proxy.refuse()
+
+            async def is_cut() -> bool:
+                return not await is_listening(api)
+
+            await until(is_cut)
+            numbers.note_freshness(org_id, "a", NOW - 50 * SECOND, NOW)
+            await publish(rabbitmq, [org_id])
+            assert await last_event_at(api, org_id) == "2026-03-10T11:59:10Z"
+
+            numbers.note_freshness(org_id, "a", NOW - 40 * SECOND, NOW)
+            proxy.accept()
+            await until(lambda: is_listening(api), patience_s=30)
+            assert await last_event_at(api, org_id) == "2026-03-10T11:59:20Z"
+
+            numbers.note_freshness(org_id, "a", NOW - 30 * SECOND, NOW)
+            await publish(rabbitmq, [org_id])
+
+            async def is_seen() -> bool:
+                return await last_event_at(api, org_id) == "2026-03-10T11:59:30Z"
+
+            await until(is_seen)
+
+
 async def test_an_old_watermark_in_the_cache_does_not_make_an_idle_system_late(
     cached: Api, numbers: Numbers, org_id: UUID, redis: Redis
 ) -> None:

@@ -10,6 +10,7 @@ generation that is not the current one are not used.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -20,6 +21,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from analytics_core.access import OrgScope
 from analytics_query_api.freshness import ModelFacts, PipelineFacts
@@ -128,7 +130,10 @@ class FreshnessCache:
         return self.hears_of_folds and not self._owes_drop
 
     async def ping(self) -> None:
-        """Return when Redis answers; raises when it does not."""
+        """Return when Redis answers; raises when it does not, twice: a process that starts is often late itself."""
+        with suppress(RedisTimeout):
+            await self._redis.execute_command("PING")  # type: ignore[no-untyped-call]
+            return
         await self._redis.execute_command("PING")  # type: ignore[no-untyped-call]
 
     async def _try(self, call: Callable[[], Awaitable[Result]]) -> Result | None:
