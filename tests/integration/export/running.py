@@ -5,19 +5,18 @@ import io
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import httpx
-import jwt
 import psycopg
 
+from tests.support.callers import JWT_SECRET, token
 from tests.support.processes import ServiceProcess
 from tests.support.stack import Database, ObjectStore, RabbitMq
 
-JWT_SECRET = "a key for tests of at least 32 bytes"
 CREATE, READ, DOWNLOAD = (f"analytics:exports:{verb}" for verb in ("create", "read", "download"))
 PATIENCE_S = 30
 POLL_S = 0.05
@@ -72,17 +71,6 @@ def fill_march(database: Database, org_id: UUID, models: int) -> None:
             (org_id, MARCH, APRIL, models),
         )
         connection.execute("ANALYZE analytics.usage_hourly")
-
-
-def token(*roles: str, orgs: Iterable[UUID] = (), subject: str = "tester") -> str:
-    """A bearer token as an identity provider would issue it."""
-    claims = {
-        "sub": subject,
-        "roles": roles,
-        "orgs": [str(org) for org in orgs],
-        "exp": datetime.now(UTC) + timedelta(hours=1),
-    }
-    return jwt.encode(claims, JWT_SECRET, algorithm="HS256")
 
 
 def environment(

@@ -5,7 +5,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.integration.export.running import CREATE, DOWNLOAD, READ, ExportApi, token
+from tests.integration.export.running import CREATE, DOWNLOAD, READ, ExportApi
+from tests.support.callers import token
 from tests.support.stack import Database
 
 BODY = {"timeRange": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}}

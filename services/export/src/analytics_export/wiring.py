@@ -23,6 +23,7 @@ from analytics_core.lifecycle import (
     sleep_unless_stopped,
 )
 from analytics_export.attempts import Attempts
+from analytics_export.documentation import complete
 from analytics_export.limits import API_CONNECTIONS_MIN, ATTEMPT_MAX
 from analytics_export.routes.exports import EXPORT_ROUTES
 from analytics_export.settings import Settings
@@ -84,7 +85,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
 
 def build_http(guard: AccessGuard | None, dependencies: Dependencies, resources: Mapping[str, object]) -> Litestar:
     """The HTTP application; with no guard and no resources it can only describe itself."""
-    return build_app(
+    app = build_app(
         title="Analytics export",
         description="Writes an organisation's usage as files into object storage.",
         routes=EXPORT_ROUTES,
@@ -92,6 +93,8 @@ def build_http(guard: AccessGuard | None, dependencies: Dependencies, resources:
         dependencies=dependencies,
         resources=resources,
     )
+    complete(app.openapi_schema)
+    return app
 
 
 def build_documented_app() -> Litestar:

@@ -3,9 +3,10 @@
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from litestar import Response, get, post
+from litestar import HttpMethod, Response, get, post, route
+from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.params import PathParameter, QueryParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 from litestar.response import Redirect
 
 from analytics_core.access import Action, Decision, OrgScope
@@ -38,18 +39,33 @@ _WHY_NO_FILE = {
 }
 
 
+@route(
+    PATH,
+    http_method=HttpMethod.OPTIONS,
+    status_code=204,
+    opt={"public": True},
+    include_in_schema=False,
+    sync_to_thread=False,
+)
+def name_methods() -> Response[None]:
+    """Litestar's own answer knows only the method that was registered last. Has to be registered first."""
+    return Response(None, headers={"Allow": "GET, OPTIONS, POST"})
+
+
 @post(
     PATH,
     status_code=202,
     opt={"action": Action.EXPORTS_CREATE},
     operation_id="createExport",
     summary="Ask for an export",
+    response_description="The job, waiting",
+    response_headers=[ResponseHeader(name="Location", description="Where to follow the job.", documentation_only=True)],
     tags=["exports"],
     security=_BEARER,
     responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
 async def create_export(
-    data: CreateExport,
+    data: JSONBody[CreateExport],
     org_scope: NamedDependency[OrgScope],
     decision: NamedDependency[Decision],
     settings: NamedDependency[Settings],
@@ -82,6 +98,7 @@ async def create_export(
     opt={"action": Action.EXPORTS_READ},
     operation_id="listExports",
     summary="List exports, newest first",
+    response_description="A page of exports",
     tags=["exports"],
     security=_BEARER,
     responses=problem_responses(401, 403, 404, 422, 503),
@@ -113,6 +130,7 @@ async def list_exports(
     opt={"action": Action.EXPORTS_READ},
     operation_id="getExport",
     summary="Show an export",
+    response_description="The export as it stands",
     tags=["exports"],
     security=_BEARER,
     responses=problem_responses(401, 403, 404, 503),
@@ -132,6 +150,7 @@ async def get_export(
     opt={"action": Action.EXPORTS_DOWNLOAD},
     operation_id="downloadExport",
     summary="Fetch an export's file",
+    response_description="The file is at `Location`, for a limited time",
     tags=["exports"],
     security=_BEARER,
     responses=problem_responses(401, 403, 404, 409, 503),
@@ -167,4 +186,4 @@ async def _found(database: WriteDatabase, scope: OrgScope, job_id: UUID) -> Job:
     return job
 
 
-EXPORT_ROUTES: list[Any] = [create_export, list_exports, get_export, download_export]
+EXPORT_ROUTES: list[Any] = [name_methods, create_export, list_exports, get_export, download_export]
