@@ -5,6 +5,8 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
+from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +23,7 @@ from analytics_ingest import event_store
 from analytics_ingest.batch import Batch
 from analytics_ingest.chunks import Unreadable
 from analytics_ingest.dead_letters import DeadLetterLimit
+from analytics_ingest.event_store import Stored
 from analytics_ingest.leases import Lease, LeaseExpired, Leases
 from analytics_ingest.persist import Receipt, persist
 from analytics_ingest.unstorable import find_unstorable
@@ -248,6 +251,30 @@ async def test_nothing_is_written_under_an_expired_lease(
         await persist(ingest_database, lease, batch_of([body(1)]))
 
     assert tables.totals()["received"] == 0
+
+
+async def test_a_batch_that_outlasts_its_lease_is_finished(
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction holds the row that a successor needs; cancelled, it would be as slow the next time, for ever."""
+    genuine = event_store.store_events
+
+    async def store_slowly(session: WriteSession, *arguments: Any) -> Stored:
+        await asyncio.sleep(2)
+        return await genuine(session, *arguments)
+
+    monkeypatch.setattr("analytics_ingest.persist.store_events", store_slowly)
+    lease.duration = timedelta(seconds=1)
+    lease.renewed_at = monotonic()
+    leases = Leases(ingest_database, STREAM, 3, "a", lease.duration)
+    keeping = asyncio.create_task(leases.keep(lease))
+    writing = asyncio.create_task(persist(ingest_database, lease, batch_of([body(1)])))
+    done, _ = await asyncio.wait({keeping, writing}, return_when=asyncio.FIRST_COMPLETED)
+    keeping.cancel()
+
+    assert done == {writing}
+    assert writing.result().stored == 1
+    assert not lease.is_writing
 
 
 class _BrokenAfterCommit:

@@ -40,6 +40,8 @@ class Lease:
     last_accepted_at: datetime | None
     accepted_through: datetime | None
     renewed_at: float
+    is_writing: bool = False
+    """Whether a transaction of ours holds the lease's row: until it ends nobody can take the lease, even if expired."""
 
     def require(self) -> None:
         """Raise `LeaseExpired` when the lease has ended, or nearly."""
@@ -121,6 +123,10 @@ class Leases:
         interval = lease.duration.total_seconds() / RENEWALS_PER_LEASE
         while True:
             await asyncio.sleep(max(0.0, lease.renewed_at + interval - monotonic()))
+            if lease.is_writing:
+                # A renewal would wait for the same row. A slow batch must end: cancelled, it would be as slow again.
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             lease.require()
             # Commits renew the lease too.
             if monotonic() < lease.renewed_at + interval:

@@ -55,6 +55,8 @@ async def persist(database: WriteDatabase, lease: Lease, batch: Batch) -> Receip
         if receipt is None or not await _is_committed(database, lease, batch):
             raise
         log.warning("commit_confirmed_after_lost_connection", partition=lease.partition, batch_id=receipt.batch_id)
+    finally:
+        lease.is_writing = False
     lease.next_offset, lease.last_accepted_at = batch.last_offset + 1, batch.last_accepted_at
     lease.accepted_through = receipt.accepted_through
     lease.renewed_at = max(lease.renewed_at, asked_at)
@@ -74,6 +76,7 @@ async def _write(session: WriteSession, lease: Lease, batch: Batch) -> Receipt:
     )
     if position is None:
         raise FencedError(f"partition {lease.partition}: not at {lease.next_offset} in epoch {lease.epoch} any more")
+    lease.is_writing = True
     batch_id: int = position["batch_id"]
     stored = await store_events(session, batch_id, batch.events, batch.repeats)
     receipt = Receipt(

@@ -1,6 +1,7 @@
 -- advance_offset --
 -- First statement of the transaction. Of two writers with the same expectation one changes the row and the other none:
--- batches of a partition cannot overlap, repeat or leave a hole, whoever believes to own it.
+-- batches of a partition cannot overlap, repeat or leave a hole, whoever believes to own it. The row stays locked until
+-- the end, which also keeps the lease. All that was accepted before the last message ($6) is committed with it.
 UPDATE analytics.stream_offsets
 SET next_offset = $5,
     last_chunk_at = $6,
