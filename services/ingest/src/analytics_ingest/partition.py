@@ -26,6 +26,8 @@ from analytics_ingest.writer import BatchWriter, lag_seconds
 
 # Replicas without the lease look again when it ends, and this often in case it is given back before.
 LOOK_AGAIN_MAX_SECONDS = 1.0
+# After an outage nobody should wait long for us to notice its end; a try costs the servers one connection.
+RETRY_MAX_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -56,6 +58,7 @@ class PartitionWorker:
         self._limit = settings.new_limit()
         self._lease: Lease | None = None
         self._accepted_through: datetime | None = None
+        self._failing_because: str | None = None
         self.stopped_because: str | None = None
         number = settings.partition
         metrics.LEASE_OWNER.labels(number).set(0)
@@ -65,7 +68,7 @@ class PartitionWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stopped. Raises nothing: every failure is logged, counted and tried again."""
-        backoff = Backoff()
+        backoff = Backoff(max_seconds=RETRY_MAX_SECONDS)
         while not stop.is_set():
             progress = self._known_through()
             try:
@@ -73,9 +76,10 @@ class PartitionWorker:
                 if taken is not None:
                     await sleep_unless_stopped(stop, min(max(taken.free_in_seconds, 0.05), LOOK_AGAIN_MAX_SECONDS))
             except Exception as error:  # noqa: BLE001 — the loop must outlive whatever it is
-                self._note_failure(error)
                 if self._known_through() != progress:
                     backoff.reset()
+                    self._failing_because = None
+                self._note_failure(error)
                 await sleep_unless_stopped(stop, backoff.next_seconds())
 
     def _known_through(self) -> datetime | None:
@@ -169,7 +173,10 @@ class PartitionWorker:
         metrics.READER_RESTARTS.labels(reason).inc()
         if isinstance(error, FencedError):
             metrics.FENCED.inc()
-        log.warning(
+        # The first failure of a kind is news, its repetition every few seconds is not.
+        tell = log.debug if reason == self._failing_because else log.warning
+        self._failing_because = reason
+        tell(
             "partition_interrupted",
             partition=self._settings.partition,
             reason=reason,
