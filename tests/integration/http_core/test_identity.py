@@ -238,6 +238,7 @@ async def test_keys_come_from_the_issuers_key_set(audit_database: WriteDatabase,
         assert await status(named("one", EC_KEY, "ES256")) == 401
         assert await status(named("one", OTHER_RSA_KEY, "RS256")) == 401
         assert await status(named("one", RSA_KEY, "RS512")) == 401
+        assert await status(named("one", RSA_KEY, "PS256")) == 401
         assert await status(bearer("admin")) == 401
         for number in range(20):
             assert await status(named(f"unknown-{number}", RSA_KEY, "RS256")) == 401
