@@ -1,0 +1,64 @@
+"""A broker that goes away, loudly or silently: ingest notices, waits, and goes on where it was."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.crash.ingest.ledger import Ledger
+from tests.integration.ingest.streaming import IngestStage, metric, publish, wait_for
+from tests.support.fault_proxy import FaultProxy
+
+pytestmark = pytest.mark.timeout(300)
+
+
+async def received(stage: IngestStage, count: int) -> None:
+    await asyncio.to_thread(stage.wait_until_received, count)
+
+
+def through(stage: IngestStage, proxy: FaultProxy) -> str:
+    """The stream's URL, by way of the proxy."""
+    return stage.rabbitmq.stream_url.replace(f":{stage.rabbitmq.stream_port}/", f":{proxy.port}/")
+
+
+async def test_a_connection_that_hangs_is_replaced(stage: IngestStage) -> None:
+    """No packet and no reset, as behind a firewall that forgot the connection: heartbeats alone would take a minute."""
+    ledger = Ledger(1)
+    async with FaultProxy.open(stage.rabbitmq.host, stage.rabbitmq.stream_port) as proxy:
+        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        service = await asyncio.to_thread(stage.start, RABBITMQ_STREAM_URL=through(stage, proxy))
+        await received(stage, 2000)
+
+        proxy.freeze()
+        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        hung_at = time.monotonic()
+        await received(stage, 4000)
+
+        assert time.monotonic() - hung_at < 30
+        assert (metric(service, "analytics_ingestion_reader_restarts_total", reason="no_answer") or 0) >= 1
+        ledger.check(stage)
+        assert await asyncio.to_thread(service.stop) == 0
+
+
+async def test_an_outage_of_the_broker_is_waited_out(stage: IngestStage) -> None:
+    """As when the broker restarts: refused for a while, and then everything is there again."""
+    ledger = Ledger(2)
+    async with FaultProxy.open(stage.rabbitmq.host, stage.rabbitmq.stream_port) as proxy:
+        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        service = await asyncio.to_thread(stage.start, RABBITMQ_STREAM_URL=through(stage, proxy))
+        await received(stage, 2000)
+
+        proxy.refuse()
+        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        refused = "analytics_ingestion_reader_restarts_total"
+        await asyncio.to_thread(
+            wait_for, lambda: (metric(service, refused, reason="not_connected") or 0) >= 3, "three tries"
+        )
+        assert stage.totals()["received"] == 2000
+        proxy.accept()
+        back_at = time.monotonic()
+        await received(stage, 4000)
+
+        assert time.monotonic() - back_at < 30
+        ledger.check(stage)
+        assert await asyncio.to_thread(service.stop) == 0
