@@ -15,7 +15,7 @@ from msgspec import Meta
 from analytics_core.histogram import BIN_MAX, bin_latency_ms
 
 BINS = BIN_MAX + 1
-# Points merged together: 256 dense rows are 3.4 MB, whatever the size of the page.
+# Points merged together: 256 dense rows are at most 3.4 MB, whatever the size of the page.
 CHUNK_POINTS = 256
 
 # An element of an array as `array_send` writes it: its length in bytes, then the number; big-endian.
@@ -50,7 +50,7 @@ def percentiles(histograms: Sequence[EncodedHistogram]) -> list[LatencyPercentil
     """The percentiles of each histogram, in order."""
     found: list[LatencyPercentiles] = []
     for first in range(0, len(histograms), CHUNK_POINTS):
-        found += _of_dense(_dense(histograms[first : first + CHUNK_POINTS]))
+        found += _percentiles(histograms[first : first + CHUNK_POINTS])
     return found
 
 
@@ -59,27 +59,28 @@ def merged(histograms: Sequence[EncodedHistogram]) -> EncodedHistogram:
     return b"".join(bins for bins, _ in histograms), b"".join(counts for _, counts in histograms)
 
 
-def _dense(histograms: Sequence[EncodedHistogram]) -> npt.NDArray[np.int64]:
-    """A row for each histogram, a column for each bin."""
+def _percentiles(histograms: Sequence[EncodedHistogram]) -> list[LatencyPercentiles]:
     all_bins, all_counts = merged(histograms)
     bins = np.frombuffer(all_bins, _SMALLINT)["value"].astype(np.int64)
+    if not bins.size:
+        return [NO_CALLS] * len(histograms)
     counts = np.frombuffer(all_counts, _BIGINT)["value"].astype(np.float64)
-    lengths = [len(bins) // _SMALLINT.itemsize for bins, _ in histograms]
-    rows = np.repeat(np.arange(len(histograms)), lengths)
+    rows = np.repeat(np.arange(len(histograms)), [len(bins) // _SMALLINT.itemsize for bins, _ in histograms])
+    # A row for each histogram, a column for each bin that may hold a call: latencies of a range share a few octaves.
+    lowest = int(bins.min())
+    width = int(bins.max()) - lowest + 1
     # Sums of doubles are exact up to 2**53 calls.
-    dense = np.bincount(rows * BINS + bins, weights=counts, minlength=len(histograms) * BINS)
-    return dense.astype(np.int64).reshape(len(histograms), BINS)
+    dense = np.bincount(rows * width + (bins - lowest), weights=counts, minlength=len(histograms) * width)
+    return _of_dense(dense.astype(np.int64).reshape(len(histograms), width), lowest)
 
 
-def _of_dense(dense: npt.NDArray[np.int64]) -> list[LatencyPercentiles]:
+def _of_dense(dense: npt.NDArray[np.int64], lowest: int) -> list[LatencyPercentiles]:
     cumulated = dense.cumsum(axis=1)
     calls = cumulated[:, -1]
     # Nearest rank, ceil(q · n), in integers; the bin is the first whose cumulated count reaches it.
-    columns = [
-        _REPRESENTATIVE_MS[np.minimum((cumulated < ((calls * percent + 99) // 100)[:, None]).sum(axis=1), BIN_MAX)]
-        for percent in _PERCENTS
-    ]
+    ranks = [((calls * percent + 99) // 100)[:, None] for percent in _PERCENTS]
+    columns = [_REPRESENTATIVE_MS[lowest + (cumulated < rank).sum(axis=1)].tolist() for rank in ranks]
     return [
-        LatencyPercentiles(*(float(column[row]) for column in columns)) if calls[row] else NO_CALLS
-        for row in range(len(dense))
+        LatencyPercentiles(*values) if has_calls else NO_CALLS
+        for has_calls, *values in zip(calls.tolist(), *columns, strict=True)
     ]
