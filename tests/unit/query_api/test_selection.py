@@ -109,6 +109,13 @@ def test_all_problems_come_at_once() -> None:
     assert set(errors) == {"start", "end", "granularity", "limit", "timezone", "groupby"}
 
 
+def test_a_refusal_stays_small() -> None:
+    """Whatever was sent: 60,000 characters of parameters must not come back as a megabyte."""
+    errors = refused([*RANGE, *((f"{number:05}{'x' * 1_000}", "1") for number in range(1_000))])
+
+    assert (len(errors), max(map(len, errors))) == (10, 100)
+
+
 @pytest.mark.parametrize(
     ("granularity", "end", "detail"),
     [

@@ -15,6 +15,10 @@ MODEL_ID_CHARACTERS_MAX = 200
 # A position holds one model id (at most 800 bytes of UTF-8), a bucket and two digests, in base64.
 CURSOR_CHARACTERS_MAX = 1_500
 
+# A refusal names the unknown parameters, not a whole URL full of them.
+UNKNOWN_NAMED_MAX = 10
+UNKNOWN_CHARACTERS_MAX = 100
+
 # Requests that wait for a database connection hold memory and their callers' patience: after this many, or this long,
 # the honest answer is "later".
 WAITING_QUERIES_MAX = 64

@@ -15,6 +15,8 @@ from analytics_query_api.limits import (
     PAGE_POINTS_DEFAULT,
     PAGE_POINTS_MAX,
     RANGE_MAX,
+    UNKNOWN_CHARACTERS_MAX,
+    UNKNOWN_NAMED_MAX,
 )
 from analytics_query_api.paging import Position, decode_cursor
 from analytics_query_api.periods import Granularity, parse_time
@@ -47,8 +49,8 @@ class _Reader:
         self._parameters = parameters
         self.errors: list[FieldError] = []
         # A misspelt filter that is ignored gives numbers of something else.
-        for name in sorted({name for name, _ in parameters} - set(known)):
-            self.refuse(name, f"unknown parameter; there are: {', '.join(known)}")
+        for name in sorted({name for name, _ in parameters} - set(known))[:UNKNOWN_NAMED_MAX]:
+            self.refuse(name[:UNKNOWN_CHARACTERS_MAX], f"unknown parameter; there are: {', '.join(known)}")
 
     def refuse(self, name: str, detail: str) -> None:
         self.errors.append(FieldError(name, detail))
