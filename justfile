@@ -95,8 +95,8 @@ openapi *arguments:
 schema:
     @{{ devstack }} servers --stack test && python -m tools.schema_snapshot
 
-# Run a benchmark: NAME is a module of tests/perf
+# Run a benchmark (without a name: list them)
 [group('develop')]
 [no-exit-message]
-bench name *arguments:
-    @shift && python -m "tests.perf.{{ name }}" "$@"
+bench *arguments:
+    @python -m tests.perf "$@"

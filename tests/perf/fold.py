@@ -1,4 +1,4 @@
-"""How fast committed batches become rollups: `./tools/dev bench fold`.
+"""How fast committed batches become rollups.
 
 Generates events in SQL (250 organisations and 40 models, both Zipf-like; log-normal latencies), commits them in batches
 of 10,000 and folds them with the code of the service. Prints a line a round: events/s by the clock, and by the seconds
