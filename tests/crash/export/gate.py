@@ -23,7 +23,8 @@ class Gate:
         self._opened = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     @property
     def port(self) -> int:
@@ -44,6 +45,9 @@ class Gate:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.set()
+        # Closing alone would leave the acceptor waiting, and let it take one more connection that nobody closes.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
         for each in self._sockets:
             each.close()
 
@@ -51,10 +55,15 @@ class Gate:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target_port))
             except OSError:  # closed
                 return
-            self._sockets += [client, server]
+            self._sockets.append(client)
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target_port))
+            except OSError:  # nobody listens there now
+                client.close()
+                continue
+            self._sockets.append(server)
             threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
             threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
 

@@ -126,10 +126,10 @@ def test_an_export_survives_a_database_that_drops_its_connections(
         gate.open()
         job = api.wait_for(job_id, "succeeded")
 
-    assert dropped is not None
-    assert dropped[0] >= 2
-    assert job["attempts"] == 2
-    assert_one_right_object(api, job, s3)
+        assert dropped is not None
+        assert dropped[0] >= 2
+        assert job["attempts"] == 2
+        assert_one_right_object(api, job, s3)
 
 
 def test_the_service_outlives_a_database_that_drops_every_connection_again_and_again(

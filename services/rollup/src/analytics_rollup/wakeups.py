@@ -24,17 +24,50 @@ class WakeUps:
 
     def __init__(self, rabbitmq_url: str) -> None:
         self.batches_wait = asyncio.Event()
-        self._connected = False
-        self._broker = RabbitBroker(
-            rabbitmq_url,
+        self._url = rabbitmq_url
+        self._connected: RabbitBroker | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Listen until stopped; connects as often as it takes."""
+        backoff = Backoff()
+        while not stop.is_set():
+            # The dependency check logs an outage, once; a line for each try would bury it.
+            with suppress(Exception):
+                await self._listen(stop, backoff)
+            await sleep_unless_stopped(stop, backoff.next_seconds())
+
+    async def _listen(self, stop: asyncio.Event, backoff: Backoff) -> None:
+        """One connection, from its start to its end or the service's.
+
+        A lost one is not left to the client's own recovery: that may come back without its consumers
+        (github.com/ag2ai/faststream/issues/2758).
+        """
+        ended = asyncio.Event()
+        broker = self._broker(ended)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await broker.start()
+            self._connected = broker
+            backoff.reset()
+            # Batches committed between the connections went unheard.
+            self.batches_wait.set()
+            await _first_of(stop, ended)
+        finally:
+            self._connected = None
+            with suppress(Exception):
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await broker.stop()
+
+    def _broker(self, ended: asyncio.Event) -> RabbitBroker:
+        broker = RabbitBroker(
+            self._url,
             apply_types=False,
             # A wake-up in flight is worth no wait at the end.
             graceful_timeout=1.0,
             default_channel=Channel(prefetch_count=WAKE_UPS_MAX),
             logger=logging.getLogger("faststream"),
             log_level=logging.DEBUG,
-            on_close=[self._on_close],
-            on_reconnected=[self._on_reconnected],
+            on_close=[lambda *_: ended.set()],
         )
         # A queue of this process alone, gone when it goes: what was said while nobody listened is in the database.
         queue = RabbitQueue(
@@ -43,38 +76,23 @@ class WakeUps:
             exclusive=True,
             arguments={"x-max-length": WAKE_UPS_MAX},
         )
-        subscriber = self._broker.subscriber(queue, _EXCHANGE, ack_policy=AckPolicy.ACK_FIRST, decoder=_ignore_content)
+        subscriber = broker.subscriber(queue, _EXCHANGE, ack_policy=AckPolicy.ACK_FIRST, decoder=_ignore_content)
         subscriber(self._on_message)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Listen until stopped; connects, and reconnects, as often as it takes."""
-        backoff = Backoff()
-        while not stop.is_set():
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                    await self._broker.start()
-            except Exception:  # noqa: BLE001 — whatever the client raises, the next try may work
-                # The dependency check logs the outage, once; a line for each try would bury it.
-                await sleep_unless_stopped(stop, backoff.next_seconds())
-            else:
-                self._connected = True
-                await stop.wait()
-        with suppress(Exception):
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                await self._broker.stop()
+        return broker
 
     async def check(self) -> None:
         """Return when connected; raises `ConnectionError` when not."""
-        if not self._connected:
+        if self._connected is None:
             raise ConnectionError("not connected")
 
     async def announce(self, message: RollupCompleted) -> None:
         """Tell of a fold, if RabbitMQ is there. Never raises: whoever misses it polls."""
-        if not self._connected:
+        broker = self._connected
+        if broker is None:
             return
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
-                await self._broker.publish(
+                await broker.publish(
                     msgspec.json.encode(message),
                     exchange=_EXCHANGE,
                     routing_key=ROLLUP_COMPLETED,
@@ -87,13 +105,14 @@ class WakeUps:
     async def _on_message(self, _: None) -> None:
         self.batches_wait.set()
 
-    def _on_close(self, *_: object) -> None:
-        self._connected = False
 
-    async def _on_reconnected(self, *_: object) -> None:
-        self._connected = True
-        # Batches committed between the connections went unheard.
-        self.batches_wait.set()
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 async def _ignore_content(_: RabbitMessage) -> None:
