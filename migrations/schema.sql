@@ -262,6 +262,8 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_hourly TO analytics_roll
 
 CREATE AGGREGATE analytics.array_concat(anycompatiblearray) (SFUNC = array_cat, STYPE = anycompatiblearray);
 
+CREATE AGGREGATE analytics.bigint_sum(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0', COMBINEFUNC = int8pl);
+
 CREATE OR REPLACE FUNCTION analytics.histogram_append(old_bins smallint[], old_counts bigint[], old_merged smallint, new_bins smallint[], new_counts bigint[])
  RETURNS TABLE(bins smallint[], counts bigint[], merged smallint)
  LANGUAGE sql
@@ -282,8 +284,8 @@ CREATE OR REPLACE FUNCTION analytics.histogram_merge(some_bins smallint[], some_
 AS $function$
     SELECT array_agg(bin), array_agg(calls), count(*)::smallint
     FROM (
-        SELECT bin, sum(calls)::bigint AS calls
-        FROM unnest(some_bins, some_counts) AS entries (bin, calls)
+        SELECT bin, analytics.bigint_sum(calls) AS calls
+        FROM (SELECT unnest(some_bins) AS bin, unnest(some_counts) AS calls) AS entries
         GROUP BY bin
         ORDER BY bin
     ) AS summed

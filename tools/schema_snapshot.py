@@ -92,8 +92,11 @@ ORDER BY grantee::regrole::text
 _FUNCTIONS = """
 SELECT CASE prokind
     WHEN 'a' THEN format(
-        'CREATE AGGREGATE %%s (SFUNC = %%s, STYPE = %%s)',
-        p.oid::regprocedure, aggtransfn::regproc, aggtranstype::regtype
+        'CREATE AGGREGATE %%s (%%s)', p.oid::regprocedure,
+        concat_ws(
+            ', ', 'SFUNC = ' || aggtransfn, 'STYPE = ' || aggtranstype::regtype,
+            'INITCOND = ' || quote_literal(agginitval), 'COMBINEFUNC = ' || nullif(aggcombinefn::text, '-')
+        )
     )
     ELSE rtrim(pg_get_functiondef(p.oid), E'\\n')
 END || ';'

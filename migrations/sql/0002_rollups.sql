@@ -64,22 +64,27 @@ AS $$
     }'::integer[])))::smallint
 $$;
 
--- A histogram in its shortest form: each bin once, ascending.
+-- The sum of bigints as a bigint; one that does not fit is an error. sum() would go through numeric.
+CREATE AGGREGATE analytics.bigint_sum(bigint) (
+    SFUNC = int8pl, STYPE = bigint, INITCOND = '0', COMBINEFUNC = int8pl, PARALLEL = SAFE
+);
+
+-- A histogram in its shortest form: each bin once, ascending. 0.5 µs an entry; with unnest in FROM and sum(), 0.9 µs.
 CREATE FUNCTION analytics.histogram_merge(some_bins smallint[], some_counts bigint[])
 RETURNS TABLE (bins smallint[], counts bigint[], merged smallint)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     SELECT array_agg(bin), array_agg(calls), count(*)::smallint
     FROM (
-        SELECT bin, sum(calls)::bigint AS calls
-        FROM unnest(some_bins, some_counts) AS entries (bin, calls)
+        SELECT bin, analytics.bigint_sum(calls) AS calls
+        FROM (SELECT unnest(some_bins) AS bin, unnest(some_counts) AS calls) AS entries
         GROUP BY bin
         ORDER BY bin
     ) AS summed
 $$;
 
--- Adds a histogram to a stored one, exactly. New entries are put behind the old ones (5 µs for 300 bins) and merged
--- (250 µs) only when they have doubled the histogram: a hot bucket changes every second, by a few entries each time.
+-- Adds a histogram to a stored one, exactly. New entries are put behind the old ones (6 µs for 300 bins) and merged
+-- (160 µs) only when they have doubled the histogram: a hot bucket changes every second, by a few entries each time.
 CREATE FUNCTION analytics.histogram_append(
     old_bins smallint[], old_counts bigint[], old_merged smallint, new_bins smallint[], new_counts bigint[]
 )
