@@ -10,6 +10,7 @@ from uuid import UUID
 
 import aio_pika
 import msgspec
+import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
