@@ -75,7 +75,17 @@ CREATE TABLE analytics.export_jobs (
     checksum_sha256 text,
     error_code text,
     error_detail text,
-    CONSTRAINT export_jobs_granularity CHECK ((granularity = ANY (ARRAY['hourly'::text, 'daily'::text, 'monthly'::text]))),
+    template text NOT NULL DEFAULT 'full'::text,
+    timezone text NOT NULL DEFAULT 'UTC'::text,
+    group_by text[] NOT NULL DEFAULT '{model}'::text[],
+    filters jsonb NOT NULL DEFAULT '{}'::jsonb,
+    parameters_sha256 text,
+    totals jsonb,
+    watermark timestamp with time zone,
+    confidence text,
+    revision integer,
+    CONSTRAINT export_jobs_confidence CHECK ((confidence = ANY (ARRAY['estimated'::text, 'finalized'::text]))),
+    CONSTRAINT export_jobs_granularity CHECK ((granularity = ANY (ARRAY['hourly'::text, 'daily'::text, 'monthly'::text, 'events'::text]))),
     CONSTRAINT export_jobs_range CHECK ((range_start < range_end)),
     CONSTRAINT export_jobs_result CHECK (((status <> 'succeeded'::text) OR ((object_key IS NOT NULL) AND (row_count IS NOT NULL) AND (checksum_sha256 IS NOT NULL) AND (completed_at IS NOT NULL)))),
     CONSTRAINT export_jobs_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'expired'::text]))),
@@ -83,7 +93,12 @@ CREATE TABLE analytics.export_jobs (
 );
 CREATE INDEX export_jobs_open ON analytics.export_jobs USING btree (run_after) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 CREATE INDEX export_jobs_org ON analytics.export_jobs USING btree (org_id, created_at DESC, job_id DESC);
+CREATE INDEX export_jobs_revisions ON analytics.export_jobs USING btree (org_id, parameters_sha256, revision) WHERE (revision IS NOT NULL);
 COMMENT ON TABLE analytics.export_jobs IS 'Exports asked for, under way and done. Written by export alone.';
+COMMENT ON COLUMN analytics.export_jobs.filters IS 'Lists of accepted values by parameter name; models are in model_ids.';
+COMMENT ON COLUMN analytics.export_jobs.parameters_sha256 IS 'Equal for exports that ask for the same thing: their files are revisions of each other.';
+COMMENT ON COLUMN analytics.export_jobs.totals IS 'Sums over the rows of the file, from the snapshot that it was written from.';
+COMMENT ON COLUMN analytics.export_jobs.watermark IS 'analytics.watermark() of that snapshot; null is unknown.';
 GRANT INSERT, SELECT, UPDATE ON analytics.export_jobs TO analytics_export;
 GRANT SELECT ON analytics.export_jobs TO analytics_ingest;
 GRANT SELECT ON analytics.export_jobs TO analytics_query_api;
