@@ -68,7 +68,7 @@ psql *arguments:
 test *arguments:
     @if [ $# = 0 ]; then just --justfile "{{ justfile() }}" check; fi
     @{{ devstack }} servers --stack test
-    @python -m pytest "$@"
+    @if [ $# = 0 ]; then python -m pytest --numprocesses 3 --dist loadfile; else python -m pytest "$@"; fi
 
 # Check style, types and boundaries
 [group('develop')]
