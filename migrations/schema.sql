@@ -41,14 +41,26 @@ CREATE TABLE analytics.dead_letters (
     detail text NOT NULL,
     body bytea NOT NULL,
     dead_lettered_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    message_index integer NOT NULL DEFAULT 0,
+    org_id uuid,
+    replayed_at timestamp with time zone,
+    replayed_by text,
+    replayed_body bytea,
+    replay_problem text,
+    CONSTRAINT dead_letters_replayed CHECK (((replayed_at IS NULL) = (replayed_by IS NULL))),
     CONSTRAINT dead_letters_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES analytics.ingestion_batches(batch_id),
     CONSTRAINT dead_letters_pkey PRIMARY KEY (dead_letter_id),
-    CONSTRAINT dead_letters_batch_id_stream_offset_key UNIQUE (batch_id, stream_offset)
+    CONSTRAINT dead_letters_place UNIQUE (batch_id, stream_offset, message_index)
 );
 CREATE INDEX dead_letters_position ON analytics.dead_letters USING btree (stream, partition, stream_offset);
 COMMENT ON TABLE analytics.dead_letters IS 'Messages that could not be stored, byte for byte. Written by ingest alone.';
+COMMENT ON COLUMN analytics.dead_letters.message_index IS 'Place in a message that held several events; 0 otherwise.';
+COMMENT ON COLUMN analytics.dead_letters.org_id IS 'The organisation that the body names, if it can be read; not checked by anybody.';
+COMMENT ON COLUMN analytics.dead_letters.replayed_at IS 'When the stream confirmed the event that was made of it; null while it waits.';
+COMMENT ON COLUMN analytics.dead_letters.replayed_body IS 'What was published in place of body; null when it was body itself.';
+COMMENT ON COLUMN analytics.dead_letters.replay_problem IS 'Why the latest attempt to replay it was refused.';
 GRANT SELECT ON analytics.dead_letters TO analytics_export;
-GRANT INSERT, SELECT ON analytics.dead_letters TO analytics_ingest;
+GRANT INSERT, SELECT, UPDATE (replay_problem), UPDATE (replayed_at), UPDATE (replayed_body), UPDATE (replayed_by) ON analytics.dead_letters TO analytics_ingest;
 GRANT SELECT ON analytics.dead_letters TO analytics_query_api;
 GRANT SELECT ON analytics.dead_letters TO analytics_rollup;
 
@@ -169,11 +181,18 @@ CREATE TABLE analytics.stream_offsets (
     last_chunk_at timestamp with time zone,
     accepted_through timestamp with time zone,
     updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    stopped_at timestamp with time zone,
+    stopped_because text,
+    stopped_through bigint,
+    dead_letters_through bigint,
+    CONSTRAINT stream_offsets_stop CHECK ((num_nulls(stopped_at, stopped_because, stopped_through) = ANY (ARRAY[0, 3]))),
     CONSTRAINT stream_offsets_pkey PRIMARY KEY (stream, partition)
 );
 COMMENT ON TABLE analytics.stream_offsets IS 'Where ingest continues in each partition, and who owns it. next_offset moves only together with the events before it.';
 COMMENT ON COLUMN analytics.stream_offsets.epoch IS 'Fencing token: a new owner raises it, and writes of an older epoch change no row.';
 COMMENT ON COLUMN analytics.stream_offsets.accepted_through IS 'Every message that the broker accepted before this time is committed in usage_events or dead_letters.';
+COMMENT ON COLUMN analytics.stream_offsets.stopped_through IS 'The last message that was looked at when the partition was stopped.';
+COMMENT ON COLUMN analytics.stream_offsets.dead_letters_through IS 'An operator has decided: up to this offset every bad message becomes a dead letter, however many there are.';
 GRANT SELECT ON analytics.stream_offsets TO analytics_export;
 GRANT INSERT, SELECT, UPDATE ON analytics.stream_offsets TO analytics_ingest;
 GRANT SELECT ON analytics.stream_offsets TO analytics_query_api;

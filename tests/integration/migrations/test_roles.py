@@ -81,6 +81,15 @@ def test_rollup_marks_batches_and_changes_nothing_else_of_them(database: Databas
                 connection.execute(f"UPDATE analytics.ingestion_batches SET {column} = DEFAULT WHERE false".encode())
 
 
+def test_ingest_notes_the_replay_of_a_dead_letter_and_changes_nothing_else_of_it(database: Database) -> None:
+    """What arrived, and why it was refused, stays as it was written."""
+    with psycopg.connect(database.dsn("analytics_ingest")) as connection:
+        connection.execute("UPDATE analytics.dead_letters SET replayed_at = now(), replayed_by = 'x' WHERE false")
+        for column in ("body", "reason", "stream_offset"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(f"UPDATE analytics.dead_letters SET {column} = DEFAULT WHERE false".encode())
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_reads_everything_and_makes_nothing(database: Database, role: str) -> None:
     """SELECT on all tables; no new objects, no way around the tables through the chunks behind them."""
