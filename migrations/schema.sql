@@ -129,6 +129,18 @@ GRANT SELECT ON analytics.freshness_status TO analytics_ingest;
 GRANT SELECT ON analytics.freshness_status TO analytics_query_api;
 GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.freshness_status TO analytics_rollup;
 
+CREATE TABLE analytics.ingest_owners (
+    stream text NOT NULL,
+    owner text NOT NULL,
+    alive_until timestamp with time zone NOT NULL,
+    CONSTRAINT ingest_owners_pkey PRIMARY KEY (stream, owner)
+);
+COMMENT ON TABLE analytics.ingest_owners IS 'Ingest processes that are well, as they announce themselves. Only balance depends on it, never who may write.';
+GRANT SELECT ON analytics.ingest_owners TO analytics_export;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.ingest_owners TO analytics_ingest;
+GRANT SELECT ON analytics.ingest_owners TO analytics_query_api;
+GRANT SELECT ON analytics.ingest_owners TO analytics_rollup;
+
 CREATE TABLE analytics.ingestion_batches (
     batch_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     stream text NOT NULL,
@@ -171,6 +183,28 @@ GRANT SELECT ON analytics.schema_version TO analytics_ingest;
 GRANT SELECT ON analytics.schema_version TO analytics_query_api;
 GRANT SELECT ON analytics.schema_version TO analytics_rollup;
 
+CREATE TABLE analytics.stream_gaps (
+    gap_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    stream text NOT NULL,
+    partition integer NOT NULL,
+    first_offset bigint NOT NULL,
+    end_offset bigint NOT NULL,
+    reason text NOT NULL,
+    after_at timestamp with time zone,
+    before_at timestamp with time zone,
+    detected_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT stream_gaps_bounds CHECK ((first_offset < end_offset)),
+    CONSTRAINT stream_gaps_reason CHECK ((reason = ANY (ARRAY['retention'::text, 'reset'::text]))),
+    CONSTRAINT stream_gaps_pkey PRIMARY KEY (gap_id)
+);
+COMMENT ON TABLE analytics.stream_gaps IS 'Messages that ingest never read: removed by retention before, or skipped by an operator. Written with the position that passes them.';
+COMMENT ON COLUMN analytics.stream_gaps.end_offset IS 'The first offset that was read again.';
+COMMENT ON COLUMN analytics.stream_gaps.after_at IS 'The missing messages were accepted after this time and before before_at, as far as known.';
+GRANT SELECT ON analytics.stream_gaps TO analytics_export;
+GRANT INSERT, SELECT ON analytics.stream_gaps TO analytics_ingest;
+GRANT SELECT ON analytics.stream_gaps TO analytics_query_api;
+GRANT SELECT ON analytics.stream_gaps TO analytics_rollup;
+
 CREATE TABLE analytics.stream_offsets (
     stream text NOT NULL,
     partition integer NOT NULL,
@@ -185,6 +219,7 @@ CREATE TABLE analytics.stream_offsets (
     stopped_because text,
     stopped_through bigint,
     dead_letters_through bigint,
+    retired_at timestamp with time zone,
     CONSTRAINT stream_offsets_stop CHECK ((num_nulls(stopped_at, stopped_because, stopped_through) = ANY (ARRAY[0, 3]))),
     CONSTRAINT stream_offsets_pkey PRIMARY KEY (stream, partition)
 );
@@ -193,6 +228,7 @@ COMMENT ON COLUMN analytics.stream_offsets.epoch IS 'Fencing token: a new owner 
 COMMENT ON COLUMN analytics.stream_offsets.accepted_through IS 'Every message that the broker accepted before this time is committed in usage_events or dead_letters.';
 COMMENT ON COLUMN analytics.stream_offsets.stopped_through IS 'The last message that was looked at when the partition was stopped.';
 COMMENT ON COLUMN analytics.stream_offsets.dead_letters_through IS 'An operator has decided: up to this offset every bad message becomes a dead letter, however many there are.';
+COMMENT ON COLUMN analytics.stream_offsets.retired_at IS 'Nobody reads this partition any more, by an operator''s word; whoever acquires it again clears this.';
 GRANT SELECT ON analytics.stream_offsets TO analytics_export;
 GRANT INSERT, SELECT, UPDATE ON analytics.stream_offsets TO analytics_ingest;
 GRANT SELECT ON analytics.stream_offsets TO analytics_query_api;
@@ -410,4 +446,5 @@ AS $function$
         (SELECT min(first_chunk_at) FROM analytics.ingestion_batches WHERE folded_at IS NULL)
     ) END
     FROM analytics.stream_offsets
+    WHERE retired_at IS NULL
 $function$;

@@ -13,6 +13,8 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("analytics_ingest", "ingestion_batches"): {"INSERT"},
     ("analytics_ingest", "dead_letters"): {"INSERT"},
     ("analytics_ingest", "stream_offsets"): {"INSERT", "UPDATE"},
+    ("analytics_ingest", "ingest_owners"): {"INSERT", "UPDATE", "DELETE"},
+    ("analytics_ingest", "stream_gaps"): {"INSERT"},
     ("analytics_ingest", "audit_log"): {"INSERT"},
     ("analytics_rollup", "usage_hourly"): {"INSERT", "UPDATE", "DELETE"},
     ("analytics_rollup", "usage_daily"): {"INSERT", "UPDATE", "DELETE"},
@@ -24,7 +26,7 @@ MATRIX: dict[tuple[str, str], set[str]] = {
 ROLES = ("analytics_ingest", "analytics_rollup", "analytics_query_api", "analytics_export")
 TABLES = (
     "usage_events", "ingestion_batches", "stream_offsets", "dead_letters", "usage_hourly", "usage_daily",
-    "freshness_status", "export_jobs", "audit_log", "schema_version",
+    "freshness_status", "ingest_owners", "stream_gaps", "export_jobs", "audit_log", "schema_version",
 )  # fmt: skip
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
