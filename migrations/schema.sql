@@ -25,10 +25,12 @@ CREATE INDEX audit_log_org ON analytics.audit_log USING btree (org_id, decided_a
 CREATE INDEX audit_log_time ON analytics.audit_log USING btree (decided_at DESC, audit_id DESC);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE ON analytics.audit_log FOR EACH ROW EXECUTE FUNCTION analytics.refuse_audit_change();
 COMMENT ON TABLE analytics.audit_log IS 'Every access decision. Each service appends its own; nobody changes or deletes.';
-GRANT INSERT, SELECT ON analytics.audit_log TO analytics_export;
-GRANT INSERT, SELECT ON analytics.audit_log TO analytics_ingest;
-GRANT INSERT, SELECT ON analytics.audit_log TO analytics_query_api;
-GRANT SELECT ON analytics.audit_log TO analytics_rollup;
+ALTER TABLE analytics.audit_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY appended_rows ON analytics.audit_log FOR INSERT TO analytics_export, analytics_ingest, analytics_query_api WITH CHECK (true);
+CREATE POLICY tenant_rows ON analytics.audit_log FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT INSERT ON analytics.audit_log TO analytics_export;
+GRANT INSERT ON analytics.audit_log TO analytics_ingest;
+GRANT INSERT, SELECT (action), SELECT (audit_id), SELECT (decided_at), SELECT (decision), SELECT (method), SELECT (org_id), SELECT (path), SELECT (reason), SELECT (request_id), SELECT (roles), SELECT (service), SELECT (subject) ON analytics.audit_log TO analytics_query_api;
 
 CREATE TABLE analytics.dead_letters (
     dead_letter_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -59,9 +61,7 @@ COMMENT ON COLUMN analytics.dead_letters.org_id IS 'The organisation that the bo
 COMMENT ON COLUMN analytics.dead_letters.replayed_at IS 'When the stream confirmed the event that was made of it; null while it waits.';
 COMMENT ON COLUMN analytics.dead_letters.replayed_body IS 'What was published in place of body; null when it was body itself.';
 COMMENT ON COLUMN analytics.dead_letters.replay_problem IS 'Why the latest attempt to replay it was refused.';
-GRANT SELECT ON analytics.dead_letters TO analytics_export;
 GRANT INSERT, SELECT, UPDATE (replay_problem), UPDATE (replayed_at), UPDATE (replayed_body), UPDATE (replayed_by) ON analytics.dead_letters TO analytics_ingest;
-GRANT SELECT ON analytics.dead_letters TO analytics_query_api;
 GRANT SELECT ON analytics.dead_letters TO analytics_rollup;
 
 CREATE TABLE analytics.export_jobs (
@@ -111,6 +111,9 @@ COMMENT ON COLUMN analytics.export_jobs.filters IS 'Lists of accepted values by 
 COMMENT ON COLUMN analytics.export_jobs.parameters_sha256 IS 'Equal for exports that ask for the same thing: their files are revisions of each other.';
 COMMENT ON COLUMN analytics.export_jobs.totals IS 'Sums over the rows of the file, from the snapshot that it was written from.';
 COMMENT ON COLUMN analytics.export_jobs.watermark IS 'analytics.watermark() of that snapshot; null is unknown.';
+ALTER TABLE analytics.export_jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.export_jobs FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.export_jobs FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
 GRANT INSERT, SELECT, UPDATE ON analytics.export_jobs TO analytics_export;
 GRANT SELECT ON analytics.export_jobs TO analytics_ingest;
 GRANT SELECT ON analytics.export_jobs TO analytics_query_api;
@@ -124,6 +127,9 @@ CREATE TABLE analytics.freshness_status (
     CONSTRAINT freshness_status_pkey PRIMARY KEY (org_id, model_id)
 ) WITH (fillfactor=50);
 COMMENT ON TABLE analytics.freshness_status IS 'Newest folded event of each org and model. Written by rollup alone.';
+ALTER TABLE analytics.freshness_status ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.freshness_status FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.freshness_status FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
 GRANT SELECT ON analytics.freshness_status TO analytics_export;
 GRANT SELECT ON analytics.freshness_status TO analytics_ingest;
 GRANT SELECT ON analytics.freshness_status TO analytics_query_api;
@@ -261,9 +267,12 @@ COMMENT ON TABLE analytics.usage_daily IS 'Usage per org, model and UTC day. Wri
 COMMENT ON COLUMN analytics.usage_daily.latency_bins IS 'Bins of the log-linear latency histogram; latency_counts has their calls. A bin may come several times: its calls are the sum.';
 COMMENT ON COLUMN analytics.usage_daily.latency_merged IS 'So many entries at the front have each bin once, ascending; those behind were added since.';
 COMMENT ON COLUMN analytics.usage_daily.revision IS 'How often the bucket changed by events that came after it was finalized; revised_at is the last time.';
-GRANT SELECT ON analytics.usage_daily TO analytics_export;
+ALTER TABLE analytics.usage_daily ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.usage_daily FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.usage_daily FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_daily TO analytics_export;
 GRANT SELECT ON analytics.usage_daily TO analytics_ingest;
-GRANT SELECT ON analytics.usage_daily TO analytics_query_api;
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_daily TO analytics_query_api;
 GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_daily TO analytics_rollup;
 
 CREATE TABLE analytics.usage_events (
@@ -293,9 +302,7 @@ CREATE UNIQUE INDEX usage_events_identity ON analytics.usage_events USING btree 
 COMMENT ON TABLE analytics.usage_events IS 'One row per LLM call; identity is (org_id, event_id). Written by ingest alone.';
 COMMENT ON COLUMN analytics.usage_events.body_hash IS 'Hash of the normalised event: tells a duplicate (equal) from a conflict (different).';
 COMMENT ON COLUMN analytics.usage_events.cost_microcents IS '1 cent = 1,000,000 micro-cents.';
-GRANT SELECT ON analytics.usage_events TO analytics_export;
 GRANT INSERT, SELECT ON analytics.usage_events TO analytics_ingest;
-GRANT SELECT ON analytics.usage_events TO analytics_query_api;
 GRANT SELECT ON analytics.usage_events TO analytics_rollup;
 
 CREATE TABLE analytics.usage_hourly (
@@ -325,14 +332,46 @@ COMMENT ON TABLE analytics.usage_hourly IS 'Usage per org, model and UTC hour. W
 COMMENT ON COLUMN analytics.usage_hourly.latency_bins IS 'Bins of the log-linear latency histogram; latency_counts has their calls. A bin may come several times: its calls are the sum.';
 COMMENT ON COLUMN analytics.usage_hourly.latency_merged IS 'So many entries at the front have each bin once, ascending; those behind were added since.';
 COMMENT ON COLUMN analytics.usage_hourly.revision IS 'How often the bucket changed by events that came after it was finalized; revised_at is the last time.';
-GRANT SELECT ON analytics.usage_hourly TO analytics_export;
+ALTER TABLE analytics.usage_hourly ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.usage_hourly FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.usage_hourly FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_hourly TO analytics_export;
 GRANT SELECT ON analytics.usage_hourly TO analytics_ingest;
-GRANT SELECT ON analytics.usage_hourly TO analytics_query_api;
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_hourly TO analytics_query_api;
 GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_hourly TO analytics_rollup;
+
+CREATE VIEW analytics.visible_events WITH (security_barrier=true) AS
+ SELECT org_id,
+    event_id,
+    occurred_at,
+    batch_id,
+    cost_microcents,
+    latency_ms,
+    input_tokens,
+    output_tokens,
+    cached_input_tokens,
+    reasoning_tokens,
+    status,
+    model_id,
+    actor_id,
+    client_id,
+    error_code,
+    metadata
+   FROM analytics.usage_events
+  WHERE ((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org));
+COMMENT ON VIEW analytics.visible_events IS 'The raw events of the transaction''s organisation: what query-api and export read of them.';
+GRANT SELECT ON analytics.visible_events TO analytics_export;
+GRANT SELECT ON analytics.visible_events TO analytics_query_api;
 
 CREATE AGGREGATE analytics.array_concat(anycompatiblearray) (SFUNC = array_cat, STYPE = anycompatiblearray);
 
 CREATE AGGREGATE analytics.bigint_sum(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0', COMBINEFUNC = int8pl);
+
+CREATE OR REPLACE FUNCTION analytics.current_org()
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$ SELECT nullif(current_setting('app.org_id', true), '')::uuid $function$;
 
 CREATE OR REPLACE FUNCTION analytics.histogram_append(old_bins smallint[], old_counts bigint[], old_merged smallint, new_bins smallint[], new_counts bigint[])
  RETURNS TABLE(bins smallint[], counts bigint[], merged smallint)
@@ -373,6 +412,42 @@ AS $function$
         128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 2097152,
         4194304, 8388608, 16777216, 33554432, 67108864, 134217728, 268435456, 536870912, 1073741824
     }'::integer[])))::smallint
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.protect_tenant_table(protected regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    chunk regclass;
+    every_column text;
+BEGIN
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', protected);
+    EXECUTE format('DROP POLICY IF EXISTS pipeline_rows ON %s', protected);
+    EXECUTE format('CREATE POLICY pipeline_rows ON %s TO analytics_ingest, analytics_rollup USING (true)', protected);
+    EXECUTE format('DROP POLICY IF EXISTS tenant_rows ON %s', protected);
+    EXECUTE format(
+        'CREATE POLICY tenant_rows ON %s TO analytics_query_api, analytics_export
+        USING (org_id = (SELECT analytics.current_org()) OR (SELECT analytics.sees_every_org()))', protected
+    );
+    -- A chunk is a table without policies that anybody may name, and it takes over the rights that its hypertable
+    -- grants on the whole table. Rights on columns it does not take over, and through the hypertable they are enough.
+    IF EXISTS (
+        SELECT FROM timescaledb_information.hypertables
+        WHERE format('%I.%I', hypertable_schema, hypertable_name)::regclass = protected
+    ) THEN
+        SELECT string_agg(quote_ident(attname), ', ') INTO every_column
+        FROM pg_attribute WHERE attrelid = protected AND attnum > 0 AND NOT attisdropped;
+        EXECUTE format('REVOKE SELECT ON %s FROM analytics_query_api, analytics_export', protected);
+        EXECUTE format('GRANT SELECT (%s) ON %s TO analytics_query_api, analytics_export', every_column, protected);
+        FOR chunk IN SELECT public.show_chunks(protected) LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM analytics_query_api, analytics_export', chunk);
+        END LOOP;
+    ELSE
+        EXECUTE format('GRANT SELECT ON %s TO analytics_query_api, analytics_export', protected);
+    END IF;
+    EXECUTE format('GRANT SELECT ON %s TO analytics_ingest, analytics_rollup', protected);
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION analytics.recount_days(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
@@ -435,6 +510,12 @@ BEGIN
     RAISE EXCEPTION 'analytics.audit_log is append-only' USING ERRCODE = 'insufficient_privilege';
 END
 $function$;
+
+CREATE OR REPLACE FUNCTION analytics.sees_every_org()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$ SELECT coalesce(current_setting('app.scope', true) = 'platform', false) $function$;
 
 CREATE OR REPLACE FUNCTION analytics.watermark()
  RETURNS timestamp with time zone

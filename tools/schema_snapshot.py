@@ -61,10 +61,29 @@ FROM pg_trigger
 WHERE tgrelid = %s AND NOT tgisinternal AND tgname <> 'ts_insert_blocker'
 ORDER BY tgname
 """
+_POLICIES = """
+SELECT format('ALTER TABLE %%s ENABLE ROW LEVEL SECURITY;', oid::regclass)
+FROM pg_class
+WHERE oid = %(table)s AND relrowsecurity
+UNION ALL (
+    SELECT format(
+        'CREATE POLICY %%I ON %%s FOR %%s TO %%s%%s%%s;', polname, polrelid::regclass,
+        CASE polcmd WHEN '*' THEN 'ALL' WHEN 'a' THEN 'INSERT' WHEN 'r' THEN 'SELECT' ELSE polcmd::text END,
+        (SELECT string_agg(role::regrole::text, ', ' ORDER BY role::regrole::text) FROM unnest(polroles) AS role),
+        ' USING (' || pg_get_expr(polqual, polrelid) || ')',
+        ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')'
+    )
+    FROM pg_policy
+    WHERE polrelid = %(table)s
+    ORDER BY polname
+)
+"""
 _COMMENTS = """
 SELECT format(
     'COMMENT ON %%s IS %%L;',
-    CASE WHEN objsubid = 0 THEN 'TABLE ' || %(table)s::regclass::text
+    CASE WHEN objsubid = 0 THEN (
+        SELECT CASE relkind WHEN 'v' THEN 'VIEW ' ELSE 'TABLE ' END FROM pg_class WHERE oid = objoid
+    ) || %(table)s::regclass::text
     ELSE format('COLUMN %%s.%%I', %(table)s::regclass, a.attname) END,
     description
 )
@@ -88,6 +107,15 @@ FROM (
 ) AS granted
 GROUP BY grantee
 ORDER BY grantee::regrole::text
+"""
+_VIEWS = """
+SELECT c.oid, format(
+    E'CREATE VIEW %%s%%s AS\\n%%s', c.oid::regclass, ' WITH (' || array_to_string(c.reloptions, ', ') || ')',
+    pg_get_viewdef(c.oid)
+)
+FROM pg_class AS c
+WHERE c.relnamespace = 'analytics'::regnamespace AND c.relkind = 'v'
+ORDER BY c.relname
 """
 _FUNCTIONS = """
 SELECT CASE prokind
@@ -122,6 +150,10 @@ def schema_text(connection: psycopg.Connection) -> str:
         blocks += _lines(connection, _DIMENSIONS, name)
         for query in (_INDEXES, _TRIGGERS):
             blocks += _lines(connection, query, oid)
+        for query in (_COMMENTS, _POLICIES, _GRANTS):
+            blocks += _lines(connection, query, table=oid)
+    for oid, definition in connection.execute(_VIEWS.encode(), {}).fetchall():
+        blocks.append("\n" + definition)
         for query in (_COMMENTS, _GRANTS):
             blocks += _lines(connection, query, table=oid)
     blocks += [f"\n{text}" for text in _lines(connection, _FUNCTIONS)]

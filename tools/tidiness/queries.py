@@ -8,7 +8,11 @@ from pathlib import Path
 
 from tools.tidiness.sources import Finding, Function, Source, dotted_name, strings
 
-TENANT_TABLES = {"usage_events", "usage_hourly", "usage_daily", "freshness_status", "export_jobs", "export_schedules"}
+TENANT_TABLES = {
+    "usage_events", "visible_events", "usage_hourly", "usage_daily", "freshness_status", "export_jobs", "export_schedules",
+    "audit_log",
+}  # fmt: skip
+SCOPES = ("OrgScope", "PlatformScope")
 SCOPED_SERVICES = ("services/query-api", "services/export")
 QUERY_CALLS = {"select", "select_from", "insert", "update", "delete"}
 
@@ -68,11 +72,12 @@ def touches_tenants(function: Function, tenant_blocks: set[str]) -> bool:
 
 def takes_scope(function: Function) -> bool:
     arguments = [node for node in ast.walk(function.args) if isinstance(node, ast.arg)]
-    return any("OrgScope" in ast.unparse(argument.annotation) for argument in arguments if argument.annotation)
+    annotations = [ast.unparse(argument.annotation) for argument in arguments if argument.annotation]
+    return any(scope in annotation for scope in SCOPES for annotation in annotations)
 
 
 def unscoped(source: Source) -> list[Function]:
-    """The functions without an OrgScope of their own or of a function around them."""
+    """The functions without a scope of their own or of a function around them."""
     scoped = [function for function in source.functions if takes_scope(function)]
     inside = {node for function in scoped for node in ast.walk(function)}
     return [function for function in source.functions if function not in inside]
@@ -86,7 +91,7 @@ def org_scope(sources: list[Source]) -> Iterator[Finding]:
         for source in own:
             for function in unscoped(source):
                 if touches_tenants(function, tenant_blocks):
-                    message = f"{function.name}() queries tenant rows: take an OrgScope"
+                    message = f"{function.name}() queries tenant rows: take an OrgScope or a PlatformScope"
                     yield source.finding(function, "org-scope", message)
 
 

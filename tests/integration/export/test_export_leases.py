@@ -9,7 +9,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from analytics_core.access import scope_for_accepted_job
+from analytics_core.access import scope_for_accepted_job, scope_for_own_work
 from analytics_core.database import WriteDatabase
 from analytics_core.errors import FencedError
 from analytics_export import jobs, leases
@@ -48,14 +48,14 @@ async def queue(own_database: Database) -> AsyncIterator[WriteDatabase]:
 
 
 async def added(queue: WriteDatabase, org_id: UUID | None = None) -> Job:
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         job = await jobs.create(session, scope_for_accepted_job(org_id or uuid4()), uuid4(), REQUEST)
     assert job is not None
     return job
 
 
 async def claimed(queue: WriteDatabase, duration: timedelta = LONG) -> Lease | None:
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         return await leases.claim(session, str(uuid4()), duration)
 
 
@@ -66,7 +66,7 @@ async def taken(queue: WriteDatabase, duration: timedelta = LONG) -> Lease:
 
 
 async def shown(queue: WriteDatabase, job: Job) -> Job:
-    async with queue.read() as session:
+    async with queue.read(scope_for_own_work()) as session:
         found = await jobs.find(session, scope_for_accepted_job(job.org_id), job.job_id)
     assert found is not None
     return found
@@ -115,7 +115,7 @@ async def test_a_renewed_lease_is_not_taken_over(queue: WriteDatabase) -> None:
     """A long export is not a dead one."""
     await added(queue)
     lease = await taken(queue, OVER)
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         await leases.renew(session, lease.scope, lease, LONG)
 
     assert await claimed(queue) is None
@@ -137,12 +137,12 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(queue: WriteDatabase
         "release": lambda session: leases.release(session, stale.scope, stale),
     }
 
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         with pytest.raises(FencedError):
             await ends[step](session)
 
     assert await shown(queue, heir.job) == heir.job
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         await leases.succeed(session, heir.scope, heir, OUTCOME)
         with pytest.raises(FencedError):
             await ends[step](session)
@@ -154,7 +154,7 @@ async def test_another_organisations_scope_changes_nothing(queue: WriteDatabase)
     await added(queue)
     lease = await taken(queue)
 
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         with pytest.raises(FencedError):
             await leases.succeed(session, scope_for_accepted_job(uuid4()), lease, OUTCOME)
 
@@ -163,10 +163,10 @@ async def test_a_success_has_all_that_the_api_shows(queue: WriteDatabase) -> Non
     """The error of an earlier attempt is gone."""
     await added(queue)
     first = await taken(queue)
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         await leases.retry_later(session, first.scope, first, ErrorCode.STORAGE_DENIED, "no", timedelta(0))
     second = await taken(queue)
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         await leases.succeed(session, second.scope, second, OUTCOME)
 
     job = await shown(queue, second.job)
@@ -180,7 +180,7 @@ async def test_a_failed_attempt_waits_and_says_why(queue: WriteDatabase) -> None
     """The user sees the reason while the worker tries again."""
     await added(queue)
     lease = await taken(queue)
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         await leases.retry_later(session, lease.scope, lease, ErrorCode.STORAGE_DENIED, "no", LONG)
 
     job = await shown(queue, lease.job)
@@ -194,7 +194,7 @@ async def test_a_job_that_is_handed_back_has_not_used_an_attempt(queue: WriteDat
     await added(queue)
     for _ in range(ATTEMPTS_MAX + 1):
         lease = await taken(queue)
-        async with queue.write() as session:
+        async with queue.write(scope_for_own_work()) as session:
             await leases.release(session, lease.scope, lease)
 
     assert (await taken(queue)).job.attempt == 1
@@ -207,7 +207,7 @@ async def test_a_job_that_kills_its_workers_fails_after_the_last_attempt(queue: 
         await taken(queue, OVER)
 
     assert await claimed(queue) is None
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         lost = await leases.fail_lost(session)
         again = await leases.fail_lost(session)
 
@@ -220,9 +220,9 @@ async def test_the_state_of_the_queue_counts_what_is_open(queue: WriteDatabase) 
     for _ in range(3):
         await added(queue)
     lease = await taken(queue)
-    async with queue.read() as session:
+    async with queue.read(scope_for_own_work()) as session:
         state = await leases.queue_state(session)
-    async with queue.write() as session:
+    async with queue.write(scope_for_own_work()) as session:
         await leases.fail(session, lease.scope, lease, ErrorCode.INTERNAL, "")
         after = await leases.queue_state(session)
 
@@ -232,7 +232,7 @@ async def test_the_state_of_the_queue_counts_what_is_open(queue: WriteDatabase) 
 
 async def test_an_empty_queue_has_no_age(queue: WriteDatabase) -> None:
     """A gauge that is absent or negative would confuse an alert."""
-    async with queue.read() as session:
+    async with queue.read(scope_for_own_work()) as session:
         assert (await leases.queue_state(session)).oldest_pending_seconds == 0
 
 
@@ -240,5 +240,5 @@ async def test_the_role_cannot_touch_what_others_write(queue: WriteDatabase) -> 
     """One writer per table: export writes jobs and its audit records."""
     for statement in ("DELETE FROM analytics.export_jobs", "UPDATE analytics.usage_daily SET invocations = 0"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            async with queue.write() as session:
+            async with queue.write(scope_for_own_work()) as session:
                 await session.execute(statement)

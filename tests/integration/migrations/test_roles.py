@@ -38,7 +38,8 @@ def statement(connection: psycopg.Connection, write: str, table: str) -> bytes:
     ).fetchone()
     assert column is not None
     return {
-        "INSERT": f"INSERT INTO analytics.{table} OVERRIDING SYSTEM VALUE SELECT * FROM analytics.{table} WHERE false",
+        "INSERT": f"INSERT INTO analytics.{table} OVERRIDING SYSTEM VALUE"
+        f" SELECT (NULL::analytics.{table}).* WHERE false",
         "UPDATE": f"UPDATE analytics.{table} SET {column[0]} = DEFAULT WHERE false",
         "DELETE": f"DELETE FROM analytics.{table} WHERE false",
         "TRUNCATE": f"TRUNCATE analytics.{table}",
@@ -93,10 +94,12 @@ def test_ingest_notes_the_replay_of_a_dead_letter_and_changes_nothing_else_of_it
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_reads_everything_and_makes_nothing(database: Database, role: str) -> None:
-    """SELECT on all tables; no new objects, no way around the tables through the chunks behind them."""
+def test_a_role_reads_what_it_needs_and_makes_nothing(database: Database, role: str) -> None:
+    """SELECT on all tables but these; no new objects. Which rows: test_tenant_rows."""
+    hidden = {"usage_events", "dead_letters"} if role in {"analytics_query_api", "analytics_export"} else set()
+    hidden |= {"audit_log"} if role != "analytics_query_api" else set()
     with psycopg.connect(database.dsn(role)) as connection:
-        for table in TABLES:
+        for table in set(TABLES) - hidden:
             connection.execute(f"SELECT FROM analytics.{table} LIMIT 1".encode())
         for forbidden in ("CREATE TABLE analytics.extra ()", "CREATE SCHEMA extra", "SET ROLE analytics_owner"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():

@@ -195,6 +195,11 @@ def scope_for_accepted_job(org_id: UUID) -> OrgScope:
     return _scope(org_id)
 
 
+def scope_for_own_work() -> PlatformScope:
+    """The scope of what a service does for everybody unasked, such as a worker's look into its queue."""
+    return PlatformScope(build_key=_BUILD_KEY)
+
+
 def _role_for(principal: Principal, action: Action) -> str | None:
     """The role by which a principal may do something in its own organisations."""
     return min(principal.roles & (_ROLES_FOR[action] | {Role.ORG_ADMIN.value}), default=None)

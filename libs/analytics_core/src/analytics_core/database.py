@@ -2,6 +2,9 @@
 
 `ReadDatabase` can only read: its sessions are PostgreSQL read-only transactions. `WriteDatabase` adds write sessions,
 one transaction each, committed when the block ends and rolled back when it raises.
+
+A session sees the rows of the scope that it was opened with, and of nobody without one: row-level security, whose
+settings end with the transaction. It holds for query-api and export; ingest and rollup work on everybody's rows.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -11,6 +14,8 @@ from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 import asyncpg
+
+from analytics_core.access import OrgScope, PlatformScope
 
 # A pool must hand out a connection quickly or say no: callers behind it hold requests and memory.
 ACQUIRE_TIMEOUT_SECONDS = 10.0
@@ -38,6 +43,10 @@ BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 REFUSED = (asyncpg.PostgresError,)
 """Anything that the server answers with an error, the above included."""
+
+
+Scope = OrgScope | PlatformScope
+"""Whose rows a session sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +139,14 @@ class ReadDatabase:
         }
 
     @asynccontextmanager
-    async def read(self, *, repeatable: bool = False) -> AsyncIterator[ReadSession]:
-        """A read-only transaction; `repeatable` gives all its statements one snapshot."""
+    async def read(self, scope: Scope | None = None, *, repeatable: bool = False) -> AsyncIterator[ReadSession]:
+        """A read-only transaction over the scope's rows; `repeatable` gives all its statements one snapshot."""
         isolation = "repeatable_read" if repeatable else "read_committed"
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
             connection.transaction(isolation=isolation, readonly=True),
         ):
+            await _limit_to(connection, scope)
             yield ReadSession(connection)
 
     async def ping(self) -> None:
@@ -151,8 +161,10 @@ class WriteDatabase(ReadDatabase):
     _ACCESS: ClassVar[dict[str, str]] = {}
 
     @asynccontextmanager
-    async def write(self, *, synchronous_commit: bool = True) -> AsyncIterator[WriteSession]:
-        """A read-write transaction in READ COMMITTED, committed at the end of the block.
+    async def write(
+        self, scope: Scope | None = None, *, synchronous_commit: bool = True
+    ) -> AsyncIterator[WriteSession]:
+        """A read-write transaction in READ COMMITTED over the scope's rows, committed at the end of the block.
 
         `synchronous_commit=False` lets a server crash undo the last moments of commits, whole and in order: only for
         transactions whose input position rolls back with them.
@@ -160,4 +172,14 @@ class WriteDatabase(ReadDatabase):
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
             if not synchronous_commit:
                 await connection.execute("SET LOCAL synchronous_commit = off")
+            await _limit_to(connection, scope)
             yield WriteSession(connection)
+
+
+async def _limit_to(connection: Any, scope: Scope | None) -> None:
+    """SET LOCAL: a pooler may give the connection to somebody else after this transaction."""
+    match scope:
+        case OrgScope():
+            await connection.execute(f"SET LOCAL app.org_id = '{scope.org_id}'")
+        case PlatformScope():
+            await connection.execute("SET LOCAL app.scope = 'platform'")

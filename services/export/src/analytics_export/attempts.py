@@ -84,7 +84,7 @@ class Attempts:
         key = object_key(job.org_id, job.job_id, csv.EXTENSION)
         async with _time_limit(ATTEMPT_MAX):
             async with upload(self._store, key, media_type=csv.MEDIA_TYPE) as under_way:
-                async with self._rows.read() as session:
+                async with self._rows.read(lease.scope) as session:
                     row_count = await copy_usage(
                         session, lease.scope, job.request, csv.CrlfRecords(under_way.write).write
                     )
@@ -92,7 +92,7 @@ class Attempts:
                 await self._renew(lease)
                 await under_way.complete()
             outcome = Outcome(key, row_count, under_way.size_bytes, under_way.checksum_sha256)
-            async with self._jobs.write() as session:
+            async with self._jobs.write(lease.scope) as session:
                 await leases.succeed(session, lease.scope, lease, outcome)
         metrics.JOBS.labels(job.request.granularity).inc()
         metrics.ROWS.inc(row_count)
@@ -115,7 +115,7 @@ class Attempts:
                     raise FencedError("the lease could not be renewed in time") from error
 
     async def _renew(self, lease: Lease) -> None:
-        async with self._jobs.write() as session:
+        async with self._jobs.write(lease.scope) as session:
             await leases.renew(session, lease.scope, lease, self._settings.export_lease)
 
     async def _write_down_failure(self, lease: Lease, error: Exception) -> None:
@@ -133,7 +133,7 @@ class Attempts:
         if isinstance(error, FencedError):
             raise error
         if isinstance(error, StoppedError):
-            async with self._jobs.write() as session:
+            async with self._jobs.write(lease.scope) as session:
                 await leases.release(session, lease.scope, lease)
             log.info("export_released")
             return
@@ -142,12 +142,12 @@ class Attempts:
         known = code is not ErrorCode.INTERNAL
         log.warning("export_attempt_failed", code=code, attempt=lease.job.attempt, exc_info=None if known else error)
         if lease.is_last_attempt or code is ErrorCode.TOO_LARGE:
-            async with self._jobs.write() as session:
+            async with self._jobs.write(lease.scope) as session:
                 await leases.fail(session, lease.scope, lease, code, detail)
             await self.announce_failure(lease.job, code)
         else:
             delay = self._retry_delay(lease.job.attempt)
-            async with self._jobs.write() as session:
+            async with self._jobs.write(lease.scope) as session:
                 await leases.retry_later(session, lease.scope, lease, code, detail, delay)
             asyncio.get_running_loop().call_later(delay.total_seconds(), self._wakeups.requested.set)
 

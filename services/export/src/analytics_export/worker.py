@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import structlog
 
+from analytics_core.access import scope_for_own_work
 from analytics_core.database import WriteDatabase
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_export import leases, metrics
@@ -16,6 +17,7 @@ from analytics_export.leases import Lease
 from analytics_export.limits import QUEUE_GAUGE_SECONDS
 from analytics_export.settings import Settings
 
+QUEUE = scope_for_own_work()
 log = structlog.get_logger()
 
 
@@ -40,7 +42,7 @@ class Worker:
         """Keep the gauges of the queue until stopped."""
         while not stop.is_set():
             try:
-                async with self._jobs.read() as session:
+                async with self._jobs.read(QUEUE) as session:
                     state = await leases.queue_state(session)
             except leases.DATABASE_TROUBLE:
                 log.debug("queue_state_unknown")  # readiness says why
@@ -74,11 +76,11 @@ class Worker:
                 )
 
     async def _claim(self) -> Lease | None:
-        async with self._jobs.write() as session:
+        async with self._jobs.write(QUEUE) as session:
             lost = await leases.fail_lost(session)
         for job in lost:
             await self._attempts.announce_failure(job, ErrorCode.WORKER_LOST)
         # A name for this attempt alone; host and process are for the people who look into the table.
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
-        async with self._jobs.write() as session:
+        async with self._jobs.write(QUEUE) as session:
             return await leases.claim(session, owner, self._settings.export_lease)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from asyncpg import QueryCanceledError
 
 from analytics_core.clock import Clock
-from analytics_core.database import ReadDatabase, ReadSession
+from analytics_core.database import ReadDatabase, ReadSession, Scope
 from analytics_core.errors import Unavailable
 from analytics_query_api.limits import WAITING_QUERIES_MAX, WAITING_SECONDS_MAX
 from analytics_query_api.metrics import QUERIES_REFUSED, QUERIES_WAITING
@@ -29,14 +29,14 @@ class Reader:
         self._waiting = 0
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[ReadSession]:
-        """A read-only session whose statements all see the same state.
+    async def snapshot(self, scope: Scope) -> AsyncIterator[ReadSession]:
+        """A read-only session over the scope's rows whose statements all see the same state.
 
         Raises `Unavailable` when too many wait already, or for too long, and `QueryTimeout`.
         """
         await self._admit()
         try:
-            async with self._database.read(repeatable=True) as session:
+            async with self._database.read(scope, repeatable=True) as session:
                 yield session
         except QueryCanceledError:
             raise QueryTimeout("ask for a shorter range, fewer models or granularity=day") from None

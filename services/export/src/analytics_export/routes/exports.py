@@ -78,7 +78,7 @@ async def create_export(
     holds the same days, summed by month.
     """
     request = job_request(data, settings, decision.principal.subject)
-    async with database.write() as session:
+    async with database.write(org_scope) as session:
         job = await jobs.create(session, org_scope, uuid4(), request)
     if job is None:
         raise TooManyRequests(
@@ -114,7 +114,7 @@ async def list_exports(
         after = decode_cursor(cursor) if cursor is not None else None
     except ValueError as error:
         raise InvalidRequest.field("cursor", str(error)) from None
-    async with database.read() as session:
+    async with database.read(org_scope) as session:
         # One more than asked for tells whether another page follows.
         found = await jobs.newest(session, org_scope, limit=limit + 1, after=after)
     page = found[:limit]
@@ -179,7 +179,7 @@ async def download_export(
 
 
 async def _found(database: WriteDatabase, scope: OrgScope, job_id: UUID) -> Job:
-    async with database.read() as session:
+    async with database.read(scope) as session:
         job = await jobs.find(session, scope, job_id)
     if job is None:
         raise NotFound(f"there is no export {job_id} in this organisation")

@@ -51,7 +51,7 @@ async def _facts(
         FRESHNESS_CACHE_HITS.inc()
         return found.pipeline, found.models
     FRESHNESS_CACHE_MISSES.inc()
-    async with reader.snapshot() as session:
+    async with reader.snapshot(scope) as session:
         pipeline, models = await pipeline_facts(session), await model_facts(session, scope)
     if found.generation is not None:
         await cache.store(scope, found.generation, pipeline, models)

@@ -36,7 +36,7 @@ async def get_reliability(
     reader: NamedDependency[Reader],
 ) -> Response[ReliabilityReport]:
     """Series, totals and freshness are of one moment. `totals` is the whole range, whatever the page."""
-    async with reader.snapshot() as session:
+    async with reader.snapshot(org_scope) as session:
         freshness = await read_freshness(session, org_scope, reader.clock())
         rows = await reliability_page(session, org_scope, selection)
         totals = await reliability_totals(session, org_scope, selection)
