@@ -145,7 +145,7 @@ def test_tenant_rows_without_a_scope_are_found(tmp_path: Path, spelling: str) ->
     assert rules_found(tmp_path, files) == ["org-scope"]
 
 
-@pytest.mark.parametrize("parameter", ["scope: OrgScope", "*, scope: access.OrgScope | None"])
+@pytest.mark.parametrize("parameter", ["scope: OrgScope", "*, scope: access.OrgScope | None", "scope: PlatformScope"])
 def test_tenant_rows_with_a_scope_pass(tmp_path: Path, parameter: str) -> None:
     """The decision was taken before, the type proves it; functions inside inherit it."""
     code = f'def usage({parameter}):\n    def rows():\n        return "SELECT 1 FROM usage_daily"\n    return rows\n'
