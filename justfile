@@ -79,10 +79,11 @@ check:
     @echo "import-linter" && lint-imports
     @echo "tidy" && python -m tools.tidy
 
-# Rewrite the configuration table of the README and .env.example from the settings classes
+# Rewrite what follows from the settings classes: the README's table, .env.example, the charts' values
 [group('develop')]
 settings:
     @python -m tools.settings_docs
+    @python -m tools.charts.settings_blocks
 
 # Rewrite the OpenAPI documents in contracts/http from what the services serve (--check)
 [group('develop')]
