@@ -81,3 +81,17 @@ def test_an_object_that_is_no_event_at_all_has_one_error() -> None:
     """Nine missing fields would not help who sent something else."""
     assert len(field_errors(b'{"hello":"world"}', NOON, RETENTION)) == 1
     assert len(field_errors(event_body()[:-1], NOON, RETENTION)) == 1
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONTRACTS / "dialects" / "invalid").glob("*.json")), ids=lambda path: path.stem
+)
+def test_a_wrong_event_of_a_dialect_is_described_in_its_own_words(path: Path) -> None:
+    """Whoever writes a producer knows the names that it sends, not those of the contract."""
+    example = json.loads(path.read_text())
+    found = [error.field for error in field_errors(json.dumps(example["sent"]).encode(), NOW, RETENTION)]
+
+    if len(example.get("missing", ())) == 9:
+        assert found == ["eventId"]
+    else:
+        assert sorted(found) == sorted(example.get("missing") or [example["field"]])

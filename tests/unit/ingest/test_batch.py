@@ -129,6 +129,39 @@ def test_unstorable_events_become_dead_letters_and_their_duplicates_events() -> 
     assert (rebuilt.received, rebuilt.repeats, rebuilt.last_offset) == (3, [], 2)
 
 
+def cloud_events(*bodies: bytes) -> bytes:
+    return b"[" + b",".join(b'{"specversion":"1.0","data":' + each + b"}" for each in bodies) + b"]"
+
+
+def test_each_event_of_a_cloud_events_batch_counts_at_the_offset_of_its_message() -> None:
+    """A bad one is a dead letter of its own, with its own bytes and place; the offset moves by one message."""
+    made = filled(body(1), cloud_events(body(2), b'{"eventId":5}', body(1), body(3)), b"bad", body(4))
+
+    assert [event.event_id.int for event in made.events] == [1, 2, 3, 4]
+    assert (made.received, len(made.repeats), made.first_offset, made.last_offset) == (7, 1, 10, 13)
+    assert [letter[:3] for letter in made.dead_letters] == [(11, 1, 2), (12, 0, 5)]
+    assert made.dead_letters[0].rejection.body == b'{"specversion":"1.0","data":{"eventId":5}}'
+
+
+def test_one_unstorable_event_of_a_cloud_events_batch_leaves_the_others() -> None:
+    """The database refuses an event, not the message that it came in."""
+    made = filled(body(1), cloud_events(body(2), body(3), body(4)))
+    rebuilt = made.rebuilt_without({made.event_positions[2]: "refused"})
+
+    assert [event.event_id.int for event in rebuilt.events] == [1, 2, 4]
+    assert [letter[:3] for letter in rebuilt.dead_letters] == [(11, 1, 2)]
+    assert b"00000003" in rebuilt.dead_letters[0].rejection.body
+    assert (rebuilt.received, rebuilt.last_offset) == (4, 11)
+
+
+def test_a_batch_is_full_by_events_not_by_messages() -> None:
+    """A transaction is bounded by what it writes; a message is taken whole or not at all."""
+    made = batch(events_max=4)
+
+    assert made.add([cloud_events(body(1), body(2)), cloud_events(body(3), body(4), body(5)), body(6)], 0, NOON) == 2
+    assert (made.is_full, made.received, made.last_offset) == (True, 5, 1)
+
+
 MESSAGES = st.lists(
     st.one_of(
         st.builds(body, st.integers(1, 4), hours=st.sampled_from([0, 6, 12, 24]), tokens=st.sampled_from([100, 200])),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from analytics_core.events import UsageEvent
 from analytics_ingest.chunks import Unreadable
+from analytics_ingest.cloud_batches import cloud_events_in
 from analytics_ingest.decode import Rejection, StreamReason, decode, rejection
 from analytics_ingest.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, DEDUPE_WINDOW, LATE_AFTER
 
@@ -18,9 +19,10 @@ class _Piece(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A rejected message: its offset and its place among the messages of the batch."""
+    """A rejected message, or one event of it: its offset, its place in the message and among all of the batch."""
 
     offset: int
+    message_index: int
     position: int
     rejection: Rejection
 
@@ -28,6 +30,9 @@ class DeadLetter(NamedTuple):
 @dataclass(slots=True)
 class Batch:
     """What one transaction writes. received = events + repeats + dead letters, at any time.
+
+    A message is one event, or a CloudEvents batch of several: then each of them counts as received, at one offset.
+    `unstorable` are the events that the database refused, by their position among all that were received.
 
     Two events are the same when organisation and id are equal and their times are at most `DEDUPE_WINDOW` apart; the
     first one stays, a later one is a repeat. The database applies the same rule between batches, so that it does not
@@ -45,7 +50,7 @@ class Batch:
     first_accepted_at: datetime | None = None
     last_accepted_at: datetime | None = None
     events: list[UsageEvent] = field(default_factory=list)
-    event_offsets: list[int] = field(default_factory=list)
+    event_positions: list[int] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     repeats: list[UsageEvent] = field(default_factory=list)
     unknown_field_events: int = 0
@@ -62,39 +67,55 @@ class Batch:
         """Take messages of one chunk, the first at `first_offset`, until full; how many were taken (at least one)."""
         late_before = accepted_at - LATE_AFTER
         size_left = self.bytes_max - self.size_bytes
-        count_left = self.events_max - self.received
         taken = 0
         for offset, body in enumerate(bodies, first_offset):
             decoded = decode(body, accepted_at, self.retention)
-            if self.unstorable and offset in self.unstorable and isinstance(body, bytes):
-                decoded = rejection(StreamReason.NOT_STORABLE, None, self.unstorable[offset], body)
-            if isinstance(decoded, Rejection):
-                self.dead_letters.append(DeadLetter(offset, self.received + taken, decoded))
+            if isinstance(decoded, UsageEvent) and not self.unstorable:
+                self._add_event(decoded, late_before)
             else:
-                self._add_event(decoded, offset, late_before)
+                self._add_other(decoded, body, offset, accepted_at)
             taken += 1
             size_left -= len(body) if isinstance(body, bytes) else len(body.raw)
-            if taken >= count_left or size_left <= 0:
+            if self.received >= self.events_max or size_left <= 0:
                 break
         self._extend(_Piece(bodies[:taken], first_offset, accepted_at), self.bytes_max - size_left)
         return taken
 
     def rebuilt_without(self, unstorable: Mapping[int, str]) -> "Batch":
-        """The same messages, with those that the database refused (offset → why) as dead letters."""
+        """The same messages, with those that the database refused (position → why) as dead letters."""
         batch = Batch(self.retention, unstorable, self.events_max, self.bytes_max)
         for piece in self._pieces:
             batch.add(*piece)
         return batch
 
+    def _add_other(
+        self, decoded: UsageEvent | Rejection, body: bytes | Unreadable, offset: int, accepted_at: datetime
+    ) -> None:
+        """A message that is no single event, or that the database may have refused."""
+        events = cloud_events_in(body) if isinstance(decoded, Rejection) and isinstance(body, bytes) else None
+        parts: Sequence[bytes | Unreadable] = [body] if events is None else events
+        judged = [decoded] if events is None else [decode(part, accepted_at, self.retention) for part in parts]
+        for index, (part, found) in enumerate(zip(parts, judged, strict=True)):
+            refusal = self.unstorable.get(self.received)
+            if isinstance(found, UsageEvent) and refusal is None:
+                self._add_event(found, accepted_at - LATE_AFTER)
+                continue
+            if isinstance(found, Rejection):
+                letter = found
+            else:
+                letter = rejection(StreamReason.NOT_STORABLE, None, str(refusal), _bytes_of(part))
+            self.dead_letters.append(DeadLetter(offset, index, self.received, letter))
+            self.received += 1
+
     def _extend(self, piece: _Piece, size_bytes: int) -> None:
         if self.first_accepted_at is None:
             self.first_offset, self.first_accepted_at = piece.first_offset, piece.accepted_at
         self.last_offset, self.last_accepted_at = piece.first_offset + len(piece.bodies) - 1, piece.accepted_at
-        self.received += len(piece.bodies)
         self.size_bytes = size_bytes
         self._pieces.append(piece)
 
-    def _add_event(self, event: UsageEvent, offset: int, late_before: datetime) -> None:
+    def _add_event(self, event: UsageEvent, late_before: datetime) -> None:
+        self.received += 1
         if event.has_unknown_fields:
             self.unknown_field_events += 1
         # One integer of both ids: hashing it takes 0.3 µs, a tuple of two UUID objects 2 µs.
@@ -103,7 +124,7 @@ class Batch:
         if first is not event and self._is_repeated(event, first, key):
             return
         self.events.append(event)
-        self.event_offsets.append(offset)
+        self.event_positions.append(self.received - 1)
         if event.occurred_at < late_before:
             self.is_late = True
 
@@ -115,3 +136,7 @@ class Batch:
             return True
         self._first_by_id[key] = [*namesakes, event]
         return False
+
+
+def _bytes_of(body: bytes | Unreadable) -> bytes:
+    return body if isinstance(body, bytes) else body.raw

@@ -54,5 +54,5 @@ class DeadLetterLimit:
 
 
 def _example(batch: Batch) -> str:
-    offset, _, rejection = batch.dead_letters[-1]
-    return f"offset {offset}: {rejection.reason}: {rejection.detail}"
+    letter = batch.dead_letters[-1]
+    return f"offset {letter.offset}: {letter.rejection.reason}: {letter.rejection.detail}"

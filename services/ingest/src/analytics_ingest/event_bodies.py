@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from codecs import BOM_UTF8
 from itertools import islice
 
 import msgspec
@@ -11,7 +12,16 @@ from analytics_ingest.limits import HTTP_BODY_BYTES_MAX, HTTP_EVENTS_MAX
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
-MEDIA_TYPES = {JSON: JSON, LINES: LINES, "application/ndjson": LINES, "application/jsonl": LINES}
+CLOUD_EVENT = "application/cloudevents+json"
+CLOUD_EVENTS = "application/cloudevents-batch+json"
+MEDIA_TYPES = {
+    JSON: JSON,
+    CLOUD_EVENT: JSON,
+    CLOUD_EVENTS: JSON,
+    LINES: LINES,
+    "application/ndjson": LINES,
+    "application/jsonl": LINES,
+}
 ENCODINGS = {"", "identity", "gzip", "x-gzip"}
 
 # A list would be filled before its length is checked: 5 MB of `0,0,0,…` are 2.5 million elements. An array with so many
@@ -32,7 +42,7 @@ def media_type_of(content_type: str, charset: str | None) -> str:
     """`JSON` or `LINES`; a request that does not say is taken for JSON. Raises `UnsupportedMediaType`."""
     kind = MEDIA_TYPES.get(content_type.lower() or JSON)
     if kind is None:
-        raise UnsupportedMediaType(f"Content-Type: expected {JSON} or {LINES}")
+        raise UnsupportedMediaType(f"Content-Type: expected {JSON}, {LINES}, {CLOUD_EVENT} or {CLOUD_EVENTS}")
     if charset is not None and charset.lower().strip('"') not in {"utf-8", "utf8", "us-ascii"}:
         raise UnsupportedMediaType("Content-Type: expected UTF-8")
     return kind
@@ -70,6 +80,7 @@ def split(body: bytes, media_type: str) -> list[bytes]:
 
     Raises `TooLarge` for more, `InvalidRequest` when there is none or when the body cannot be taken apart.
     """
+    body = body.removeprefix(BOM_UTF8)
     events = _lines(body) if media_type == LINES else _elements(body)
     if not events:
         raise InvalidRequest("the body holds no event")

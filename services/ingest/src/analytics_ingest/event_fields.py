@@ -8,37 +8,38 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from analytics_core.dialects import Translation, translate
 from analytics_core.errors import FieldError
-from analytics_core.events import EVENT_FIELDS, INT_MAX, REQUIRED_FIELDS
+from analytics_core.events import EVENT_FIELDS, INT_MAX, REQUIRED_FIELDS, EventRejected
 from analytics_ingest.decode import Rejection, decode
 
 WHOLE_EVENT = "event"
 
 
 def field_errors(body: bytes, now: datetime, retention: timedelta) -> list[FieldError]:
-    """One error for each wrong or missing field; a problem of the whole event is about the field `event`."""
+    """One error for each wrong or missing field, named as the producer names it; else one about the field `event`."""
     first = decode(body, now, retention)
     if not isinstance(first, Rejection):
         return []
     found: dict[str, str] = {}
-    fields = _fields(body)
+    event = _translated(body)
     for name in EVENT_FIELDS:
-        if name in fields:
-            probed = decode(msgspec.json.encode(_right(now) | {name: fields[name]}), now, retention)
+        if name in event.fields:
+            probed = decode(msgspec.json.encode(_right(now) | {name: event.fields[name]}), now, retention)
             if isinstance(probed, Rejection):
-                found[probed.field or name] = probed.detail
-        elif name in REQUIRED_FIELDS and fields.keys() & REQUIRED_FIELDS:
-            found[name] = "required, but missing"
+                found[event.spelled(probed.field or name)] = probed.detail
+        elif event.spelled(name) in event.missing and len(event.missing) < len(REQUIRED_FIELDS):
+            found[event.spelled(name)] = "required, but missing"
     if not found:  # the fields are right one by one, not together; or it is no event at all
         found[first.field or WHOLE_EVENT] = first.detail
     return [FieldError(name, detail) for name, detail in found.items()]
 
 
-def _fields(body: bytes) -> dict[str, msgspec.Raw]:
+def _translated(body: bytes) -> Translation:
     try:
-        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
+        return translate(body)
+    except EventRejected:
+        return Translation("", {}, {}, (), has_unknown_fields=False)
 
 
 def _right(now: datetime) -> dict[str, object]:

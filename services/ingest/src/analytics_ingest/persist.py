@@ -12,11 +12,14 @@ from analytics_core.database import UNREACHABLE, WriteDatabase, WriteSession
 from analytics_core.errors import FencedError
 from analytics_core.sql import load_queries
 from analytics_ingest.batch import Batch
+from analytics_ingest.decode import claimed_org
 from analytics_ingest.event_store import Stored, store_events
 from analytics_ingest.leases import Lease
 
 QUERIES = load_queries("analytics_ingest", "batches")
-DEAD_LETTER_COLUMNS = ("batch_id", "stream", "partition", "stream_offset", "reason", "field", "detail", "body")
+DEAD_LETTER_COLUMNS = (
+    "batch_id", "stream", "partition", "stream_offset", "message_index", "reason", "field", "detail", "org_id", "body",
+)  # fmt: skip
 
 log = structlog.get_logger()
 
@@ -116,8 +119,9 @@ async def _insert_batch(session: WriteSession, lease: Lease, batch: Batch, batch
 
 
 def _dead_letter_rows(lease: Lease, batch: Batch, batch_id: int) -> Iterator[tuple[Any, ...]]:
-    for offset, _, (reason, field, detail, body) in batch.dead_letters:
-        yield batch_id, lease.stream, lease.partition, offset, str(reason), field, detail, body
+    for offset, index, _, (reason, field, detail, body) in batch.dead_letters:
+        place = (batch_id, lease.stream, lease.partition, offset, index)
+        yield *place, str(reason), field, detail, claimed_org(body), body
 
 
 async def _is_committed(database: WriteDatabase, lease: Lease, batch: Batch) -> bool:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from analytics_core.events import EVENT_BYTES_MAX
+from analytics_ingest.decode import claimed_text
 
 EVENT_ID_CHARACTERS_MAX = 100
 
@@ -32,19 +32,7 @@ class Receipts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     rejected: int
 
 
-class _Identified(msgspec.Struct, rename="camel"):
-    event_id: str | None = None
-
-
-_IDENTIFIED = msgspec.json.Decoder(_Identified)
-
-
 def claimed_event_id(body: bytes) -> str | None:
     """The id that a rejected event gave itself, so that its sender finds it again; None where there is none to show."""
-    if len(body) > EVENT_BYTES_MAX:
-        return None
-    try:
-        claimed = _IDENTIFIED.decode(body).event_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    claimed = claimed_text(body, "eventId")
     return claimed if claimed is not None and len(claimed) <= EVENT_ID_CHARACTERS_MAX else None

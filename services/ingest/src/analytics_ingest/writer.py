@@ -74,7 +74,7 @@ class BatchWriter:
             )
             if not refused:
                 raise
-        rebuilt = batch.rebuilt_without({batch.event_offsets[index]: why for index, why in refused.items()})
+        rebuilt = batch.rebuilt_without({batch.event_positions[index]: why for index, why in refused.items()})
         limit.check(rebuilt)
         return rebuilt, await persist(self._database, lease, rebuilt)
 

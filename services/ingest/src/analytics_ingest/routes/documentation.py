@@ -14,7 +14,7 @@ from litestar.openapi.spec import (
 )
 
 from analytics_core.events import COST_CENTS_MAX, INT_MAX, REQUIRED_FIELDS
-from analytics_ingest.event_bodies import JSON, LINES
+from analytics_ingest.event_bodies import CLOUD_EVENT, CLOUD_EVENTS, JSON, LINES
 from analytics_ingest.limits import HTTP_EVENTS_MAX
 
 
@@ -35,7 +35,8 @@ EVENT = Schema(
     title="UsageEvent",
     description=(
         "One call to a model. The whole contract is contracts/events/usage_event.v1.schema.json; unknown fields are"
-        " ignored. At most 65,536 bytes."
+        " ignored. At most 65,536 bytes. Each event may as well come in snake_case, as a router's UsageRecord, or in a"
+        " CloudEvent: see contracts/README.md, Dialects."
     ),
     required=sorted(REQUIRED_FIELDS),
     properties={
@@ -72,6 +73,12 @@ EVENT = Schema(
 )
 REFERENCE = Reference(ref="#/components/schemas/UsageEvent")
 EVENTS = Schema(type=OpenAPIType.ARRAY, items=REFERENCE, min_items=1, max_items=HTTP_EVENTS_MAX)
+CLOUD_EVENT_SCHEMA = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A CloudEvent 1.0 with a usage event, in any dialect, in `data` or `data_base64`.",
+    required=["specversion"],
+    properties={"specversion": Schema(type=OpenAPIType.STRING, enum=["1.0"]), "data": Schema(type=OpenAPIType.OBJECT)},
+)
 LINES_OF_EVENTS = Schema(type=OpenAPIType.STRING, description="One event on each line; blank lines are skipped.")
 
 
@@ -86,6 +93,12 @@ class EventsOperation(Operation):
             content={
                 JSON: OpenAPIMediaType(schema=Schema(one_of=[REFERENCE, EVENTS])),
                 LINES: OpenAPIMediaType(schema=LINES_OF_EVENTS),
+                CLOUD_EVENT: OpenAPIMediaType(schema=CLOUD_EVENT_SCHEMA),
+                CLOUD_EVENTS: OpenAPIMediaType(
+                    schema=Schema(
+                        type=OpenAPIType.ARRAY, items=CLOUD_EVENT_SCHEMA, min_items=1, max_items=HTTP_EVENTS_MAX
+                    )
+                ),
             },
         )
 
