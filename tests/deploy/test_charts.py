@@ -8,7 +8,7 @@ import pytest
 
 from tests.deploy.conftest import CHARTS, Helm, Manifests
 from tools.charts import settings_blocks
-from tools.settings_docs import SERVICES
+from tools.settings_docs import SERVICES, settings_class
 
 # The first run on a machine may have to build helm.
 pytestmark = pytest.mark.timeout(1800)
@@ -64,7 +64,7 @@ def test_every_variable_that_a_pod_gets_is_a_setting_of_its_service(rendered: Re
     given = set(only(manifests, "ConfigMap")["data"]) | {
         each["name"] for each in pod_of(manifests)["containers"][0]["env"]
     }
-    fields = {name.upper() for name in settings_blocks.settings_class(service).model_fields}
+    fields = {name.upper() for name in settings_class(service).model_fields}
 
     assert given <= fields
 
