@@ -5,6 +5,37 @@ GRANT USAGE ON SCHEMA analytics TO analytics_ingest;
 GRANT USAGE ON SCHEMA analytics TO analytics_query_api;
 GRANT USAGE ON SCHEMA analytics TO analytics_rollup;
 
+CREATE TABLE analytics.audit_heads (
+    org_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_heads_pkey PRIMARY KEY (org_id)
+);
+COMMENT ON TABLE analytics.audit_heads IS 'The last link of each chain: a chain that is shorter was cut. Written by query-api alone.';
+ALTER TABLE analytics.audit_heads ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.audit_heads FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.audit_heads FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT INSERT, SELECT, UPDATE ON analytics.audit_heads TO analytics_query_api;
+
+CREATE TABLE analytics.audit_links (
+    org_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    audit_id bigint NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    key_id text NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_links_pkey PRIMARY KEY (org_id, seq),
+    CONSTRAINT audit_links_audit_id_key UNIQUE (audit_id)
+);
+CREATE TRIGGER audit_links_append_only BEFORE DELETE OR UPDATE ON analytics.audit_links FOR EACH ROW EXECUTE FUNCTION analytics.refuse_audit_change();
+COMMENT ON TABLE analytics.audit_links IS 'The chain of each organisation''s audit records, from 1 without gaps. Appended by query-api alone.';
+COMMENT ON COLUMN analytics.audit_links.org_id IS 'All zeros: records about no single organisation.';
+COMMENT ON COLUMN analytics.audit_links.key_id IS 'Which key the hash was made with; empty: none.';
+ALTER TABLE analytics.audit_links ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.audit_links FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.audit_links FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT INSERT, SELECT ON analytics.audit_links TO analytics_query_api;
+
 CREATE TABLE analytics.audit_log (
     audit_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     decided_at timestamp with time zone NOT NULL,
@@ -24,6 +55,7 @@ CREATE TABLE analytics.audit_log (
 CREATE INDEX audit_log_org ON analytics.audit_log USING btree (org_id, decided_at DESC, audit_id DESC);
 CREATE INDEX audit_log_time ON analytics.audit_log USING btree (decided_at DESC, audit_id DESC);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE ON analytics.audit_log FOR EACH ROW EXECUTE FUNCTION analytics.refuse_audit_change();
+CREATE TRIGGER audit_log_pending AFTER INSERT ON analytics.audit_log FOR EACH ROW EXECUTE FUNCTION analytics.await_audit_link();
 COMMENT ON TABLE analytics.audit_log IS 'Every access decision. Each service appends its own; nobody changes or deletes.';
 ALTER TABLE analytics.audit_log ENABLE ROW LEVEL SECURITY;
 CREATE POLICY appended_rows ON analytics.audit_log FOR INSERT TO analytics_export, analytics_ingest, analytics_query_api WITH CHECK (true);
@@ -31,6 +63,14 @@ CREATE POLICY tenant_rows ON analytics.audit_log FOR ALL TO analytics_export, an
 GRANT INSERT ON analytics.audit_log TO analytics_export;
 GRANT INSERT ON analytics.audit_log TO analytics_ingest;
 GRANT INSERT, SELECT (action), SELECT (audit_id), SELECT (decided_at), SELECT (decision), SELECT (method), SELECT (org_id), SELECT (path), SELECT (reason), SELECT (request_id), SELECT (roles), SELECT (service), SELECT (subject) ON analytics.audit_log TO analytics_query_api;
+
+CREATE TABLE analytics.audit_pending (
+    audit_id bigint NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    CONSTRAINT audit_pending_pkey PRIMARY KEY (audit_id)
+);
+COMMENT ON TABLE analytics.audit_pending IS 'Records without a link yet. Filled by a trigger on audit_log, emptied by query-api.';
+GRANT DELETE, SELECT ON analytics.audit_pending TO analytics_query_api;
 
 CREATE TABLE analytics.dead_letters (
     dead_letter_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -364,6 +404,18 @@ GRANT SELECT ON analytics.visible_events TO analytics_export;
 GRANT SELECT ON analytics.visible_events TO analytics_query_api;
 
 CREATE AGGREGATE analytics.array_concat(anycompatiblearray) (SFUNC = array_cat, STYPE = anycompatiblearray);
+
+CREATE OR REPLACE FUNCTION analytics.await_audit_link()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog'
+AS $function$
+BEGIN
+    INSERT INTO analytics.audit_pending (audit_id, decided_at) VALUES (NEW.audit_id, NEW.decided_at);
+    RETURN NULL;
+END
+$function$;
 
 CREATE AGGREGATE analytics.bigint_sum(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0', COMBINEFUNC = int8pl);
 
