@@ -136,21 +136,46 @@ CREATE TABLE analytics.export_jobs (
     watermark timestamp with time zone,
     confidence text,
     revision integer,
+    rows_written bigint NOT NULL DEFAULT 0,
+    bytes_written bigint NOT NULL DEFAULT 0,
+    idempotency_key text,
+    body_sha256 text,
+    schedule_id uuid,
+    expires_at timestamp with time zone,
+    cleaned_at timestamp with time zone,
+    traceparent text,
+    webhook_url text,
+    webhook_attempts integer NOT NULL DEFAULT 0,
+    webhook_run_after timestamp with time zone,
+    webhook_ended_at timestamp with time zone,
+    webhook_error text,
     CONSTRAINT export_jobs_confidence CHECK ((confidence = ANY (ARRAY['estimated'::text, 'finalized'::text]))),
+    CONSTRAINT export_jobs_ended CHECK (((status = ANY (ARRAY['pending'::text, 'running'::text])) OR (completed_at IS NOT NULL))),
     CONSTRAINT export_jobs_granularity CHECK ((granularity = ANY (ARRAY['hourly'::text, 'daily'::text, 'monthly'::text, 'events'::text]))),
+    CONSTRAINT export_jobs_lease CHECK (((status <> 'running'::text) OR ((lease_owner IS NOT NULL) AND (lease_until IS NOT NULL)))),
     CONSTRAINT export_jobs_range CHECK ((range_start < range_end)),
     CONSTRAINT export_jobs_result CHECK (((status <> 'succeeded'::text) OR ((object_key IS NOT NULL) AND (row_count IS NOT NULL) AND (checksum_sha256 IS NOT NULL) AND (completed_at IS NOT NULL)))),
-    CONSTRAINT export_jobs_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'expired'::text]))),
+    CONSTRAINT export_jobs_status CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'canceled'::text, 'expired'::text]))),
+    CONSTRAINT export_jobs_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES analytics.export_schedules(schedule_id),
     CONSTRAINT export_jobs_pkey PRIMARY KEY (job_id)
 );
+CREATE UNIQUE INDEX export_jobs_idempotency ON analytics.export_jobs USING btree (org_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+CREATE INDEX export_jobs_kept ON analytics.export_jobs USING btree (expires_at) WHERE (status = 'succeeded'::text);
 CREATE INDEX export_jobs_open ON analytics.export_jobs USING btree (run_after) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 CREATE INDEX export_jobs_org ON analytics.export_jobs USING btree (org_id, created_at DESC, job_id DESC);
+CREATE UNIQUE INDEX export_jobs_period ON analytics.export_jobs USING btree (schedule_id, range_start) WHERE (schedule_id IS NOT NULL);
 CREATE INDEX export_jobs_revisions ON analytics.export_jobs USING btree (org_id, parameters_sha256, revision) WHERE (revision IS NOT NULL);
+CREATE INDEX export_jobs_unclean ON analytics.export_jobs USING btree (completed_at) WHERE ((status = ANY (ARRAY['failed'::text, 'canceled'::text, 'expired'::text])) AND (cleaned_at IS NULL));
+CREATE INDEX export_jobs_webhooks ON analytics.export_jobs USING btree (webhook_run_after) WHERE ((webhook_url IS NOT NULL) AND (webhook_ended_at IS NULL) AND (completed_at IS NOT NULL));
+CREATE TRIGGER export_jobs_step BEFORE UPDATE ON analytics.export_jobs FOR EACH ROW EXECUTE FUNCTION analytics.check_export_step();
 COMMENT ON TABLE analytics.export_jobs IS 'Exports asked for, under way and done. Written by export alone.';
+COMMENT ON COLUMN analytics.export_jobs.object_key IS 'Where the file lies or would lie; given when the job is created.';
 COMMENT ON COLUMN analytics.export_jobs.filters IS 'Lists of accepted values by parameter name; models are in model_ids.';
 COMMENT ON COLUMN analytics.export_jobs.parameters_sha256 IS 'Equal for exports that ask for the same thing: their files are revisions of each other.';
 COMMENT ON COLUMN analytics.export_jobs.totals IS 'Sums over the rows of the file, from the snapshot that it was written from.';
 COMMENT ON COLUMN analytics.export_jobs.watermark IS 'analytics.watermark() of that snapshot; null is unknown.';
+COMMENT ON COLUMN analytics.export_jobs.cleaned_at IS 'Since when nothing of a failed, canceled or expired job is left in the storage; null while that is unknown.';
+COMMENT ON COLUMN analytics.export_jobs.webhook_ended_at IS 'When the webhook was delivered or, with webhook_error, given up; null while it is to be called.';
 ALTER TABLE analytics.export_jobs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY pipeline_rows ON analytics.export_jobs FOR ALL TO analytics_ingest, analytics_rollup USING (true);
 CREATE POLICY tenant_rows ON analytics.export_jobs FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
@@ -158,6 +183,41 @@ GRANT INSERT, SELECT, UPDATE ON analytics.export_jobs TO analytics_export;
 GRANT SELECT ON analytics.export_jobs TO analytics_ingest;
 GRANT SELECT ON analytics.export_jobs TO analytics_query_api;
 GRANT SELECT ON analytics.export_jobs TO analytics_rollup;
+
+CREATE TABLE analytics.export_schedules (
+    schedule_id uuid NOT NULL,
+    org_id uuid NOT NULL,
+    name text NOT NULL,
+    cron text NOT NULL,
+    timezone text NOT NULL,
+    question jsonb NOT NULL,
+    prefix text NOT NULL,
+    webhook_url text,
+    enabled boolean NOT NULL DEFAULT true,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    deleted_at timestamp with time zone,
+    period_start timestamp with time zone NOT NULL,
+    period_end timestamp with time zone NOT NULL,
+    periods_skipped bigint NOT NULL DEFAULT 0,
+    last_job_id uuid,
+    last_error text,
+    CONSTRAINT export_schedules_period CHECK ((period_start < period_end)),
+    CONSTRAINT export_schedules_pkey PRIMARY KEY (schedule_id)
+);
+CREATE INDEX export_schedules_due ON analytics.export_schedules USING btree (period_end) WHERE (enabled AND (deleted_at IS NULL));
+CREATE UNIQUE INDEX export_schedules_name ON analytics.export_schedules USING btree (org_id, name) WHERE (deleted_at IS NULL);
+COMMENT ON TABLE analytics.export_schedules IS 'Exports made for each period of a calendar. Written by export alone.';
+COMMENT ON COLUMN analytics.export_schedules.question IS 'What to export, as in the body of an export, without its range.';
+COMMENT ON COLUMN analytics.export_schedules.period_start IS 'The next period to export, up to period_end: moved on in the transaction that creates the period''s job.';
+ALTER TABLE analytics.export_schedules ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.export_schedules FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.export_schedules FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT INSERT, SELECT, UPDATE ON analytics.export_schedules TO analytics_export;
+GRANT SELECT ON analytics.export_schedules TO analytics_ingest;
+GRANT SELECT ON analytics.export_schedules TO analytics_query_api;
+GRANT SELECT ON analytics.export_schedules TO analytics_rollup;
 
 CREATE TABLE analytics.freshness_status (
     org_id uuid NOT NULL,
@@ -418,6 +478,39 @@ END
 $function$;
 
 CREATE AGGREGATE analytics.bigint_sum(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0', COMBINEFUNC = int8pl);
+
+CREATE OR REPLACE FUNCTION analytics.check_export_step()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NEW.status <> OLD.status AND (OLD.status, NEW.status) NOT IN (
+        ('pending', 'running'), ('pending', 'canceled'), ('running', 'pending'), ('running', 'succeeded'),
+        ('running', 'failed'), ('running', 'canceled'), ('succeeded', 'expired')
+    ) THEN
+        RAISE EXCEPTION 'export job %: no step from % to %', OLD.job_id, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'export_jobs_step';
+    END IF;
+    IF (OLD.job_id, OLD.org_id, OLD.granularity, OLD.format, OLD.range_start, OLD.range_end, OLD.model_ids, OLD.template,
+        OLD.timezone, OLD.group_by, OLD.filters, OLD.requested_by, OLD.idempotency_key, OLD.schedule_id)
+        IS DISTINCT FROM
+       (NEW.job_id, NEW.org_id, NEW.granularity, NEW.format, NEW.range_start, NEW.range_end, NEW.model_ids, NEW.template,
+        NEW.timezone, NEW.group_by, NEW.filters, NEW.requested_by, NEW.idempotency_key, NEW.schedule_id)
+    THEN
+        RAISE EXCEPTION 'export job %: what was asked for does not change', OLD.job_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'export_jobs_step';
+    END IF;
+    IF OLD.status NOT IN ('pending', 'running') AND
+       (OLD.object_key, OLD.row_count, OLD.size_bytes, OLD.checksum_sha256, OLD.totals, OLD.revision, OLD.completed_at)
+        IS DISTINCT FROM
+       (NEW.object_key, NEW.row_count, NEW.size_bytes, NEW.checksum_sha256, NEW.totals, NEW.revision, NEW.completed_at)
+    THEN
+        RAISE EXCEPTION 'export job %: its result does not change', OLD.job_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'export_jobs_step';
+    END IF;
+    RETURN NEW;
+END
+$function$;
 
 CREATE OR REPLACE FUNCTION analytics.current_org()
  RETURNS uuid

@@ -24,13 +24,14 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("analytics_query_api", "audit_links"): {"INSERT"},
     ("analytics_query_api", "audit_heads"): {"INSERT", "UPDATE"},
     ("analytics_export", "export_jobs"): {"INSERT", "UPDATE"},
+    ("analytics_export", "export_schedules"): {"INSERT", "UPDATE"},
     ("analytics_export", "audit_log"): {"INSERT"},
 }
 ROLES = ("analytics_ingest", "analytics_rollup", "analytics_query_api", "analytics_export")
 TABLES = (
     "usage_events", "ingestion_batches", "stream_offsets", "dead_letters", "usage_hourly", "usage_daily",
-    "freshness_status", "ingest_owners", "stream_gaps", "export_jobs", "audit_log", "audit_pending",
-    "audit_links", "audit_heads", "schema_version",
+    "freshness_status", "ingest_owners", "stream_gaps", "export_jobs", "export_schedules", "audit_log",
+    "audit_pending", "audit_links", "audit_heads", "schema_version",
 )  # fmt: skip
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 

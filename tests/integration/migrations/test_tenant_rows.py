@@ -52,6 +52,7 @@ def tenant_tables(connection: psycopg.Connection) -> list[str]:
 VALUES = {
     "status": "'success'", "decision": "'allow'", "granularity": "'daily'", "range_end": "now() + INTERVAL '1 day'",
     "audit_id": "-(random() * 1e15)::bigint",
+    "period_end": "now() + INTERVAL '1 day'",
 }  # fmt: skip
 BY_TYPE = {
     "uuid": "gen_random_uuid()", "timestamptz": "now()", "text": "'x'", "_text": "'{}'", "int2": "0", "int4": "0",
