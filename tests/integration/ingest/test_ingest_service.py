@@ -90,25 +90,6 @@ async def test_a_graceful_stop_hands_the_partition_over_at_once(stage: IngestSta
     assert stage.value("SELECT epoch FROM analytics.stream_offsets") == 2
 
 
-async def test_two_replicas_share_three_partitions(stage: IngestStage) -> None:
-    """Each partition has one owner; when one replica dies, the other takes its partitions over."""
-    one = await asyncio.to_thread(stage.start, RABBITMQ_STREAM_PARTITIONS="3")
-    wait_for(lambda: stage.value("SELECT count(owner) FROM analytics.stream_offsets") == 3, "all partitions owned")
-    other = await asyncio.to_thread(stage.start, RABBITMQ_STREAM_PARTITIONS="3")
-    for partition in range(3):
-        await publish(stage.rabbitmq, bodies(200, 1000 * partition), f"{STREAM}-{partition}")
-    await asyncio.to_thread(stage.wait_until_received, 600)
-
-    one.kill()
-    for partition in range(3):
-        await publish(stage.rabbitmq, bodies(250, 1000 * partition), f"{STREAM}-{partition}")
-    totals = await asyncio.to_thread(stage.wait_until_received, 1350)
-
-    assert (totals["stored"], totals["duplicates"]) == (750, 600)
-    assert [metric(other, "analytics_ingestion_lease_owner", partition=str(number)) for number in range(3)] == [1, 1, 1]
-    assert [stage.next_offset(number) for number in range(3)] == [450, 450, 450]
-
-
 async def test_a_stream_of_bad_messages_stops_its_partition(stage: IngestStage) -> None:
     """Good events wait in the stream instead of being binned around a broken producer; an operator is called."""
     await publish(stage.rabbitmq, [*bodies(20), *[b"{bad"] * 10, *bodies(20, 20)])

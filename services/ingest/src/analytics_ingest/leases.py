@@ -13,7 +13,7 @@ import structlog
 from analytics_core.database import WriteDatabase
 from analytics_core.errors import AnalyticsError, FencedError
 from analytics_core.sql import load_queries
-from analytics_ingest.limits import LEASE_SAFETY, RENEWALS_PER_LEASE
+from analytics_ingest.limits import LEASE_SAFETY, LEFT_TO_OTHERS, RENEWALS_PER_LEASE
 
 QUERIES = load_queries("analytics_ingest", "leases")
 RETRY_SECONDS = 0.5
@@ -42,6 +42,10 @@ class Lease:
     renewed_at: float
     is_writing: bool = False
     """Whether a transaction of ours holds the lease's row: until it ends nobody can take the lease, even if expired."""
+    is_reading: bool = False
+    """Whether its worker reads; one that stands still keeps its partition, so that nobody else runs into the wall."""
+    is_surplus: bool = False
+    """Whether to give it back after the batch under way, because somebody else has less to do."""
 
     def require(self) -> None:
         """Raise `LeaseExpired` when the lease has ended, or nearly."""
@@ -69,23 +73,37 @@ def owner_name(consumer: str) -> str:
 
 
 class Leases:
-    """Takes, keeps and gives back the leases of one stream for one owner."""
+    """Takes, keeps and gives back the leases of one stream for one owner. `held` are those that it has taken."""
 
     def __init__(self, database: WriteDatabase, stream: str, partitions: int, owner: str, duration: timedelta) -> None:
+        self.owner = owner
+        self.duration = duration
+        self.held: dict[int, Lease] = {}
+        self.reading_failed_at: float | None = None
+        """When a reader of this process last failed, on the monotonic clock."""
         self._database = database
         self._stream = stream
         self._partitions = partitions
-        self._owner = owner
-        self._duration = duration
+        # One at a time: each counts what we own already.
+        self._acquiring = asyncio.Lock()
 
     async def acquire(self, partition: int) -> Lease | Taken:
         """Take the lease with a new epoch if it is free, expired or already ours.
 
         The first one to come makes the rows of all partitions: one that nobody reads yet must be known as unread.
         """
+        async with self._acquiring:
+            lease = await self._acquire(partition)
+        if isinstance(lease, Lease):
+            self.held[partition] = lease
+        return lease
+
+    async def _acquire(self, partition: int) -> Lease | Taken:
         asked_at = monotonic()
         async with self._database.write() as session:
-            row = await session.fetch_row(QUERIES["acquire"], self._stream, partition, self._owner, self._duration)
+            row = await session.fetch_row(
+                QUERIES["acquire"], self._stream, partition, self.owner, self.duration, LEFT_TO_OTHERS
+            )
             if row is None:
                 other = await session.fetch_row(QUERIES["look"], self._stream, partition)
                 if other is None:
@@ -96,7 +114,7 @@ class Leases:
             stream=self._stream,
             partition=partition,
             epoch=row["epoch"],
-            duration=self._duration,
+            duration=self.duration,
             next_offset=row["next_offset"],
             last_accepted_at=row["last_chunk_at"],
             accepted_through=row["accepted_through"],
@@ -141,6 +159,8 @@ class Leases:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def release(self, lease: Lease) -> None:
-        """Let the next owner begin at once."""
+        """Let the next owner begin at once; a surplus lease is not for us again."""
+        if self.held.get(lease.partition) is lease:
+            del self.held[lease.partition]
         async with self._database.write() as session:
-            await session.execute(QUERIES["release"], lease.stream, lease.partition, lease.epoch)
+            await session.execute(QUERIES["release"], lease.stream, lease.partition, lease.epoch, lease.is_surplus)

@@ -25,6 +25,13 @@ LEASE_MAX = timedelta(minutes=1)
 # An owner stops writing this part of the lease before it ends, in case its clock runs slower than the database's.
 LEASE_SAFETY = 0.2
 RENEWALS_PER_LEASE = 3
+# Balance: how often a process says that it is well, and looks at what the others own. One small transaction each.
+ANNOUNCEMENTS_PER_LEASE = 6
+ANNOUNCE_EVERY_MAX = timedelta(seconds=2)
+# Others look for a free partition every second. One that those who should cannot take is anybody's after this long.
+LEFT_TO_OTHERS = timedelta(seconds=5)
+# A process whose reading failed is offered no partitions for this long: they would come and go with each try.
+TROUBLE_PAUSE = timedelta(seconds=30)
 # Lease renewals, heartbeats and status checks must not wait behind batches.
 CONNECTIONS_BESIDE_BATCHES = 3
 

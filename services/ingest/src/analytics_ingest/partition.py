@@ -26,6 +26,7 @@ from analytics_ingest.writer import BatchWriter, lag_seconds
 
 # Replicas without the lease look again when it ends, and this often in case it is given back before.
 LOOK_AGAIN_MAX_SECONDS = 1.0
+LOOK_AGAIN_MIN_SECONDS = 0.2
 # After an outage nobody should wait long for us to notice its end; a try costs the servers one connection.
 RETRY_MAX_SECONDS = 5.0
 
@@ -74,7 +75,8 @@ class PartitionWorker:
             try:
                 taken = await self._own(stop)
                 if taken is not None:
-                    await sleep_unless_stopped(stop, min(max(taken.free_in_seconds, 0.05), LOOK_AGAIN_MAX_SECONDS))
+                    pause = min(max(taken.free_in_seconds, LOOK_AGAIN_MIN_SECONDS), LOOK_AGAIN_MAX_SECONDS)
+                    await sleep_unless_stopped(stop, pause)
             except Exception as error:  # noqa: BLE001 — the loop must outlive whatever it is
                 if self._known_through() != progress:
                     backoff.reset()
@@ -121,15 +123,17 @@ class PartitionWorker:
         try:
             await self._read_and_write(lease, stop)
         except (DeadLetterLimitReached, OffsetRegression) as error:
+            lease.is_reading = False
             await self._stand_still(error, stop)
 
     async def _read_and_write(self, lease: Lease, stop: asyncio.Event) -> None:
         continuity = Continuity(lease.next_offset, lease.last_accepted_at)
         async with self._open_reader(lease.partition, continuity.attach_offset) as reader:
+            lease.is_reading = True
             intake = Intake(reader, continuity, lease.partition, self._settings.retention)
             commit: asyncio.Task[None] | None = None
             try:
-                while not stop.is_set():
+                while not stop.is_set() and not lease.is_surplus:
                     # The next batch is decoded while the one before it commits.
                     batch = await intake.next_batch(IDLE_PROBE_AFTER.total_seconds(), commit)
                     if commit is not None:
@@ -173,6 +177,8 @@ class PartitionWorker:
         metrics.READER_RESTARTS.labels(reason).inc()
         if isinstance(error, FencedError):
             metrics.FENCED.inc()
+        if isinstance(error, ReaderFailed):
+            self._leases.reading_failed_at = monotonic()
         # The first failure of a kind is news, its repetition every few seconds is not.
         tell = log.debug if reason == self._failing_because else log.warning
         self._failing_because = reason

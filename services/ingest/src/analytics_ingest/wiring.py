@@ -16,6 +16,7 @@ from analytics_core.http.guards import AccessGuard
 from analytics_core.http.identity import Authenticator
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
 from analytics_ingest import limits
+from analytics_ingest.balance import Balance
 from analytics_ingest.dead_letters import DeadLetterLimit
 from analytics_ingest.event_publisher import EventPublisher, stream_publisher
 from analytics_ingest.http_ingest import HttpIngest
@@ -38,6 +39,7 @@ class Resources:
 
     app: Litestar
     workers: tuple[PartitionWorker, ...]
+    balance: Balance
     wakeups: Wakeups
     dependencies: Dependencies
     audit: AuditLog
@@ -54,7 +56,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 serve_http(with_edge(resources.app), settings, stop),
                 resources.dependencies.watch(stop),
                 resources.wakeups.run(stop),
-                # Every replica offers itself for every partition, and leases decide. Even spreading belongs here.
+                # Every replica offers itself for every partition, and leases decide.
+                resources.balance.run(stop),
                 *(worker.run(stop) for worker in resources.workers),
             )
         finally:
@@ -135,7 +138,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             AccessGuard(Authenticator(settings, clock.now), audit, clock.now),
             HttpIngest(EventPublisher(publisher), clock.now, settings.raw_retention),
         )
-        yield Resources(app, workers, wakeups, dependencies, audit)
+        balance = Balance(database, spec.name, spec.partitions, leases)
+        yield Resources(app, workers, balance, wakeups, dependencies, audit)
 
 
 def stream_spec(settings: Settings) -> StreamSpec:

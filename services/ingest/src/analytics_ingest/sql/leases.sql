@@ -7,10 +7,28 @@ ON CONFLICT DO NOTHING
 -- acquire --
 -- Time is the database's alone, so that clocks of replicas do not matter. Our own lease may be taken anew: after a
 -- broken connection that is quicker than waiting for its end, and the new epoch shuts the old connection out.
-UPDATE analytics.stream_offsets
-SET owner = $3, epoch = epoch + 1, lease_until = clock_timestamp() + $4, updated_at = clock_timestamp()
-WHERE stream = $1 AND partition = $2
-    AND (lease_until IS NULL OR lease_until <= clock_timestamp() OR owner = $3)
+-- A free partition is left to announced processes that own fewer, but not for longer than $5.
+UPDATE analytics.stream_offsets AS wanted
+SET owner = $3, epoch = epoch + 1, lease_until = clock_timestamp() + $4, retired_at = NULL,
+    updated_at = clock_timestamp()
+WHERE stream = $1 AND partition = $2 AND (
+    owner = $3
+    OR coalesce(lease_until, updated_at) <= clock_timestamp() - $5::interval
+    OR (lease_until IS NULL OR lease_until <= clock_timestamp()) AND NOT EXISTS (
+        WITH members AS (
+            SELECT members.owner, count(offsets.partition) AS owned
+            FROM analytics.ingest_owners AS members
+            LEFT JOIN analytics.stream_offsets AS offsets
+                ON offsets.stream = members.stream AND offsets.owner = members.owner
+                    AND offsets.lease_until > clock_timestamp()
+            WHERE members.stream = $1 AND members.alive_until > clock_timestamp()
+            GROUP BY members.owner
+        )
+        SELECT FROM members AS others
+        WHERE others.owner <> $3
+            AND others.owned < coalesce((SELECT owned FROM members WHERE owner = $3), others.owned + 1)
+    )
+)
 RETURNING epoch, next_offset, last_chunk_at, accepted_through
 
 -- look --
@@ -29,7 +47,7 @@ WHERE stream = $1 AND partition = $2 AND epoch = $3
 RETURNING accepted_through
 
 -- release --
--- The next owner need not wait. The epoch stays: only acquiring raises it.
+-- The next owner need not wait; $4: nor be us. The epoch stays: only acquiring raises it.
 UPDATE analytics.stream_offsets
-SET lease_until = clock_timestamp(), updated_at = clock_timestamp()
+SET lease_until = clock_timestamp(), owner = CASE WHEN $4 THEN NULL ELSE owner END, updated_at = clock_timestamp()
 WHERE stream = $1 AND partition = $2 AND epoch = $3
