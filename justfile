@@ -91,6 +91,11 @@ settings:
 openapi *arguments:
     @python -m tools.openapi "$@"
 
+# Rewrite the Grafana dashboards of charts/observability from tools/dashboards
+[group('develop')]
+dashboards:
+    @python -m tools.dashboards
+
 # Rewrite migrations/schema.sql, the readable sum of the migrations
 [group('develop')]
 schema:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.programs import helm
+from tests.support.programs import helm
 from tools.devstack.stack import PROJECT
 
 CHARTS = ("ingest", "query-api", "rollup", "export", "migrations", "observability")

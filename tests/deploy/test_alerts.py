@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.deploy.alert_cases import CASES, Case
-from tests.deploy.programs import prometheus
+from tests.support.programs import prometheus
 from tools.devstack.stack import PROJECT
 
 RULES = PROJECT / "charts" / "observability" / "rules" / "analytics-alerts.yaml"
