@@ -264,6 +264,7 @@ CREATE TABLE analytics.ingestion_batches (
     first_chunk_at timestamp with time zone NOT NULL,
     committed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     folded_at timestamp with time zone,
+    dimensions_folded_at timestamp with time zone,
     CONSTRAINT ingestion_batches_bounds CHECK (((stored_count = 0) OR (occurred_min <= occurred_max))),
     CONSTRAINT ingestion_batches_conflicts_are_duplicates CHECK ((conflict_count <= duplicate_count)),
     CONSTRAINT ingestion_batches_conservation CHECK ((received_count = ((stored_count + duplicate_count) + rejected_count))),
@@ -271,14 +272,29 @@ CREATE TABLE analytics.ingestion_batches (
 );
 CREATE INDEX ingestion_batches_position ON analytics.ingestion_batches USING btree (stream, partition, last_offset);
 CREATE INDEX ingestion_batches_unfolded ON analytics.ingestion_batches USING btree (batch_id) WHERE (folded_at IS NULL);
+CREATE INDEX ingestion_batches_without_dimensions ON analytics.ingestion_batches USING btree (batch_id) WHERE (dimensions_folded_at IS NULL);
 COMMENT ON TABLE analytics.ingestion_batches IS 'One row per committed batch of stream messages. Inserted by ingest; rollup sets folded_at, nothing else.';
 COMMENT ON COLUMN analytics.ingestion_batches.duplicate_count IS 'Events already stored, conflicts (same id, other body) included.';
 COMMENT ON COLUMN analytics.ingestion_batches.occurred_min IS 'Bounds of the stored events; null when none was stored.';
 COMMENT ON COLUMN analytics.ingestion_batches.first_chunk_at IS 'When the broker accepted the oldest message of the batch.';
+COMMENT ON COLUMN analytics.ingestion_batches.dimensions_folded_at IS 'When the batch was added to the families detail, actor and quarter; never before folded_at.';
 GRANT SELECT ON analytics.ingestion_batches TO analytics_export;
 GRANT INSERT, SELECT ON analytics.ingestion_batches TO analytics_ingest;
 GRANT SELECT ON analytics.ingestion_batches TO analytics_query_api;
-GRANT SELECT, UPDATE (folded_at) ON analytics.ingestion_batches TO analytics_rollup;
+GRANT SELECT, UPDATE (dimensions_folded_at), UPDATE (folded_at) ON analytics.ingestion_batches TO analytics_rollup;
+
+CREATE TABLE analytics.rollup_progress (
+    family text NOT NULL,
+    daily_through timestamp with time zone NOT NULL,
+    CONSTRAINT rollup_progress_midnight CHECK ((daily_through = date_trunc('day'::text, daily_through, 'UTC'::text))),
+    CONSTRAINT rollup_progress_pkey PRIMARY KEY (family)
+);
+COMMENT ON TABLE analytics.rollup_progress IS 'How far the daily tables of detail and actor are. Written by rollup alone.';
+COMMENT ON COLUMN analytics.rollup_progress.daily_through IS 'The daily table has every day before this one, late events included, and nothing of it or later. Only grows.';
+GRANT SELECT ON analytics.rollup_progress TO analytics_export;
+GRANT SELECT ON analytics.rollup_progress TO analytics_ingest;
+GRANT SELECT ON analytics.rollup_progress TO analytics_query_api;
+GRANT SELECT, UPDATE (daily_through) ON analytics.rollup_progress TO analytics_rollup;
 
 CREATE TABLE analytics.schema_version (
     version_num character varying(32) NOT NULL,
@@ -340,6 +356,82 @@ GRANT INSERT, SELECT, UPDATE ON analytics.stream_offsets TO analytics_ingest;
 GRANT SELECT ON analytics.stream_offsets TO analytics_query_api;
 GRANT SELECT ON analytics.stream_offsets TO analytics_rollup;
 
+CREATE TABLE analytics.usage_actor_daily (
+    org_id uuid NOT NULL,
+    bucket_start timestamp with time zone NOT NULL,
+    series uuid NOT NULL,
+    actor_id text NOT NULL,
+    model_id text NOT NULL,
+    status text NOT NULL,
+    error_code text NOT NULL,
+    invocations bigint NOT NULL,
+    error_count bigint NOT NULL,
+    timeout_count bigint NOT NULL,
+    throttled_count bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_bins smallint[] NOT NULL,
+    latency_counts bigint[] NOT NULL,
+    latency_merged smallint NOT NULL DEFAULT 0,
+    first_event_at timestamp with time zone NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    revised_at timestamp with time zone,
+    CONSTRAINT usage_actor_daily_pkey PRIMARY KEY (org_id, bucket_start, series)
+) WITH (fillfactor=75);
+-- hypertable by bucket_start, chunks of 90 days
+COMMENT ON TABLE analytics.usage_actor_daily IS 'The same per UTC day, for the days before rollup_progress.daily_through. Written by rollup alone.';
+COMMENT ON COLUMN analytics.usage_actor_daily.series IS 'analytics.series() of the four columns that follow: together they can be longer than an index entry may be.';
+COMMENT ON COLUMN analytics.usage_actor_daily.actor_id IS 'Empty when the event had none; so is error_code.';
+ALTER TABLE analytics.usage_actor_daily ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.usage_actor_daily FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.usage_actor_daily FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT SELECT (actor_id), SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_actor_daily TO analytics_export;
+GRANT SELECT ON analytics.usage_actor_daily TO analytics_ingest;
+GRANT SELECT (actor_id), SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_actor_daily TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_actor_daily TO analytics_rollup;
+
+CREATE TABLE analytics.usage_actor_hourly (
+    org_id uuid NOT NULL,
+    bucket_start timestamp with time zone NOT NULL,
+    series uuid NOT NULL,
+    actor_id text NOT NULL,
+    model_id text NOT NULL,
+    status text NOT NULL,
+    error_code text NOT NULL,
+    invocations bigint NOT NULL,
+    error_count bigint NOT NULL,
+    timeout_count bigint NOT NULL,
+    throttled_count bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_bins smallint[] NOT NULL,
+    latency_counts bigint[] NOT NULL,
+    latency_merged smallint NOT NULL DEFAULT 0,
+    first_event_at timestamp with time zone NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    revised_at timestamp with time zone,
+    CONSTRAINT usage_actor_hourly_pkey PRIMARY KEY (org_id, bucket_start, series)
+) WITH (fillfactor=75);
+-- hypertable by bucket_start, chunks of 7 days
+COMMENT ON TABLE analytics.usage_actor_hourly IS 'Usage per org, UTC hour, actor, model, status and error code. Written by rollup alone.';
+COMMENT ON COLUMN analytics.usage_actor_hourly.series IS 'analytics.series() of the four columns that follow: together they can be longer than an index entry may be.';
+COMMENT ON COLUMN analytics.usage_actor_hourly.actor_id IS 'Empty when the event had none; so is error_code.';
+ALTER TABLE analytics.usage_actor_hourly ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.usage_actor_hourly FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.usage_actor_hourly FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT SELECT (actor_id), SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_actor_hourly TO analytics_export;
+GRANT SELECT ON analytics.usage_actor_hourly TO analytics_ingest;
+GRANT SELECT (actor_id), SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_actor_hourly TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_actor_hourly TO analytics_rollup;
+
 CREATE TABLE analytics.usage_daily (
     org_id uuid NOT NULL,
     bucket_start timestamp with time zone NOT NULL,
@@ -374,6 +466,84 @@ GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcen
 GRANT SELECT ON analytics.usage_daily TO analytics_ingest;
 GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_daily TO analytics_query_api;
 GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_daily TO analytics_rollup;
+
+CREATE TABLE analytics.usage_detail_daily (
+    org_id uuid NOT NULL,
+    bucket_start timestamp with time zone NOT NULL,
+    series uuid NOT NULL,
+    model_id text NOT NULL,
+    client_id text NOT NULL,
+    project text NOT NULL,
+    status text NOT NULL,
+    error_code text NOT NULL,
+    invocations bigint NOT NULL,
+    error_count bigint NOT NULL,
+    timeout_count bigint NOT NULL,
+    throttled_count bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_bins smallint[] NOT NULL,
+    latency_counts bigint[] NOT NULL,
+    latency_merged smallint NOT NULL DEFAULT 0,
+    first_event_at timestamp with time zone NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    revised_at timestamp with time zone,
+    CONSTRAINT usage_detail_daily_pkey PRIMARY KEY (org_id, bucket_start, series)
+) WITH (fillfactor=75);
+-- hypertable by bucket_start, chunks of 90 days
+COMMENT ON TABLE analytics.usage_detail_daily IS 'The same per UTC day, for the days before rollup_progress.daily_through. Written by rollup alone.';
+COMMENT ON COLUMN analytics.usage_detail_daily.series IS 'analytics.series() of the five columns that follow: together they can be longer than an index entry may be.';
+COMMENT ON COLUMN analytics.usage_detail_daily.client_id IS 'Empty when the event had none; so are project and error_code.';
+ALTER TABLE analytics.usage_detail_daily ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.usage_detail_daily FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.usage_detail_daily FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (client_id), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (project), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_detail_daily TO analytics_export;
+GRANT SELECT ON analytics.usage_detail_daily TO analytics_ingest;
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (client_id), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (project), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_detail_daily TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_detail_daily TO analytics_rollup;
+
+CREATE TABLE analytics.usage_detail_hourly (
+    org_id uuid NOT NULL,
+    bucket_start timestamp with time zone NOT NULL,
+    series uuid NOT NULL,
+    model_id text NOT NULL,
+    client_id text NOT NULL,
+    project text NOT NULL,
+    status text NOT NULL,
+    error_code text NOT NULL,
+    invocations bigint NOT NULL,
+    error_count bigint NOT NULL,
+    timeout_count bigint NOT NULL,
+    throttled_count bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_bins smallint[] NOT NULL,
+    latency_counts bigint[] NOT NULL,
+    latency_merged smallint NOT NULL DEFAULT 0,
+    first_event_at timestamp with time zone NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    revised_at timestamp with time zone,
+    CONSTRAINT usage_detail_hourly_pkey PRIMARY KEY (org_id, bucket_start, series)
+) WITH (fillfactor=75);
+-- hypertable by bucket_start, chunks of 7 days
+COMMENT ON TABLE analytics.usage_detail_hourly IS 'Usage per org, UTC hour, model, client, project, status and error code. Written by rollup alone.';
+COMMENT ON COLUMN analytics.usage_detail_hourly.series IS 'analytics.series() of the five columns that follow: together they can be longer than an index entry may be.';
+COMMENT ON COLUMN analytics.usage_detail_hourly.client_id IS 'Empty when the event had none; so are project and error_code.';
+ALTER TABLE analytics.usage_detail_hourly ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.usage_detail_hourly FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.usage_detail_hourly FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (client_id), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (project), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_detail_hourly TO analytics_export;
+GRANT SELECT ON analytics.usage_detail_hourly TO analytics_ingest;
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (client_id), SELECT (cost_microcents), SELECT (error_code), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (project), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (series), SELECT (status), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_detail_hourly TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_detail_hourly TO analytics_rollup;
 
 CREATE TABLE analytics.usage_events (
     org_id uuid NOT NULL,
@@ -439,6 +609,41 @@ GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcen
 GRANT SELECT ON analytics.usage_hourly TO analytics_ingest;
 GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_hourly TO analytics_query_api;
 GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_hourly TO analytics_rollup;
+
+CREATE TABLE analytics.usage_quarter_hourly (
+    org_id uuid NOT NULL,
+    bucket_start timestamp with time zone NOT NULL,
+    model_id text NOT NULL,
+    invocations bigint NOT NULL,
+    error_count bigint NOT NULL,
+    timeout_count bigint NOT NULL,
+    throttled_count bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_microcents bigint NOT NULL,
+    latency_bins smallint[] NOT NULL,
+    latency_counts bigint[] NOT NULL,
+    latency_merged smallint NOT NULL DEFAULT 0,
+    first_event_at timestamp with time zone NOT NULL,
+    last_event_at timestamp with time zone NOT NULL,
+    revision integer NOT NULL DEFAULT 0,
+    revised_at timestamp with time zone,
+    CONSTRAINT usage_quarter_hourly_pkey PRIMARY KEY (org_id, bucket_start, model_id)
+) WITH (fillfactor=75);
+-- hypertable by bucket_start, chunks of 7 days
+COMMENT ON TABLE analytics.usage_quarter_hourly IS 'Usage per org, model and 15 minutes. Written by rollup alone.';
+COMMENT ON COLUMN analytics.usage_quarter_hourly.latency_bins IS 'Bins of the log-linear latency histogram; latency_counts has their calls. A bin may come several times: its calls are the sum.';
+COMMENT ON COLUMN analytics.usage_quarter_hourly.latency_merged IS 'So many entries at the front have each bin once, ascending; those behind were added since.';
+COMMENT ON COLUMN analytics.usage_quarter_hourly.revision IS 'How often the bucket changed by events that came after it was finalized; revised_at is the last time.';
+ALTER TABLE analytics.usage_quarter_hourly ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.usage_quarter_hourly FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.usage_quarter_hourly FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_quarter_hourly TO analytics_export;
+GRANT SELECT ON analytics.usage_quarter_hourly TO analytics_ingest;
+GRANT SELECT (bucket_start), SELECT (cached_input_tokens), SELECT (cost_microcents), SELECT (error_count), SELECT (first_event_at), SELECT (input_tokens), SELECT (invocations), SELECT (last_event_at), SELECT (latency_bins), SELECT (latency_counts), SELECT (latency_merged), SELECT (model_id), SELECT (org_id), SELECT (output_tokens), SELECT (reasoning_tokens), SELECT (revised_at), SELECT (revision), SELECT (throttled_count), SELECT (timeout_count) ON analytics.usage_quarter_hourly TO analytics_query_api;
+GRANT DELETE, INSERT, SELECT, UPDATE ON analytics.usage_quarter_hourly TO analytics_rollup;
 
 CREATE VIEW analytics.visible_events WITH (security_barrier=true) AS
  SELECT org_id,
@@ -518,6 +723,19 @@ CREATE OR REPLACE FUNCTION analytics.current_org()
  STABLE PARALLEL SAFE
 AS $function$ SELECT nullif(current_setting('app.org_id', true), '')::uuid $function$;
 
+CREATE OR REPLACE FUNCTION analytics.dimensions_watermark()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT CASE WHEN count(*) > 0 AND count(*) = count(accepted_through) THEN least(
+        min(accepted_through),
+        (SELECT min(first_chunk_at) FROM analytics.ingestion_batches WHERE dimensions_folded_at IS NULL)
+    ) END
+    FROM analytics.stream_offsets
+    WHERE retired_at IS NULL
+$function$;
+
 CREATE OR REPLACE FUNCTION analytics.histogram_append(old_bins smallint[], old_counts bigint[], old_merged smallint, new_bins smallint[], new_counts bigint[])
  RETURNS TABLE(bins smallint[], counts bigint[], merged smallint)
  LANGUAGE sql
@@ -545,6 +763,21 @@ AS $function$
     ) AS summed
 $function$;
 
+CREATE OR REPLACE FUNCTION analytics.histogram_of(calls smallint[])
+ RETURNS TABLE(bins smallint[], counts bigint[], merged smallint)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT calls, array_fill(1::bigint, ARRAY[cardinality(calls)]), 0::smallint WHERE cardinality(calls) <= 64
+    UNION ALL
+    SELECT array_agg(bin), array_agg(times), count(*)::smallint
+    FROM (
+        SELECT bin, count(*) AS times FROM (SELECT unnest(calls) AS bin) AS entries GROUP BY bin ORDER BY bin
+    ) AS summed
+    WHERE cardinality(calls) > 64
+    HAVING cardinality(calls) > 64
+$function$;
+
 CREATE OR REPLACE FUNCTION analytics.latency_bin(latency_ms integer)
  RETURNS smallint
  LANGUAGE sql
@@ -558,6 +791,12 @@ AS $function$
         4194304, 8388608, 16777216, 33554432, 67108864, 134217728, 268435456, 536870912, 1073741824
     }'::integer[])))::smallint
 $function$;
+
+CREATE OR REPLACE FUNCTION analytics.project(metadata jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$ SELECT coalesce("left"(metadata ->> 'project', 200), '') $function$;
 
 CREATE OR REPLACE FUNCTION analytics.protect_tenant_table(protected regclass)
  RETURNS void
@@ -661,6 +900,12 @@ CREATE OR REPLACE FUNCTION analytics.sees_every_org()
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$ SELECT coalesce(current_setting('app.scope', true) = 'platform', false) $function$;
+
+CREATE OR REPLACE FUNCTION analytics.series(VARIADIC dimension_values text[])
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$ SELECT encode(substr(sha256(convert_to(dimension_values::text, 'UTF8')), 1, 16), 'hex')::uuid $function$;
 
 CREATE OR REPLACE FUNCTION analytics.watermark()
  RETURNS timestamp with time zone

@@ -1,5 +1,6 @@
 """Committed batches of usage events as ingest leaves them, and an independent recount of what rollups must say."""
 
+import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +9,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from analytics_core.buckets import DAY, HOUR
+from analytics_core.families import MODEL, Family
 from analytics_core.histogram import latency_bin, merge
 from analytics_core.testing.builders import NOON, ORG_ID
 
 STREAM = "analytics.usage.v1"
 _EVENT_COLUMNS = (
     "org_id, event_id, occurred_at, batch_id, body_hash, cost_microcents, latency_ms, input_tokens, output_tokens,"
-    " cached_input_tokens, reasoning_tokens, status, model_id"
+    " cached_input_tokens, reasoning_tokens, status, model_id, actor_id, client_id, error_code, metadata"
 )
 _STATUSES = ("success",) * 9 + ("error", "timeout", "throttled")
 COUNTED = (
@@ -38,6 +41,10 @@ class StoredEvent:
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
     cost_microcents: int = 125_000
+    actor_id: str | None = None
+    client_id: str | None = None
+    error_code: str | None = None
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Bucket:
-    """What a rollup says, or should say, about one organisation, model and bucket."""
+    """What a rollup says, or should say, about one organisation, bucket and combination of dimensions."""
 
     counts: list[int] = field(default_factory=lambda: [0] * len(COUNTED))
     latencies: dict[int, int] = field(default_factory=dict)
@@ -70,7 +77,8 @@ class Bucket:
         self.last_event_at = max(self.last_event_at, event.occurred_at)
 
 
-Buckets = dict[tuple[UUID, datetime, str], Bucket]
+Buckets = dict[tuple[object, ...], Bucket]
+"""By organisation, start of the bucket and dimensions in the order of their family."""
 
 
 def random_events(
@@ -87,17 +95,22 @@ def _random_event(rng: random.Random, start: datetime, length: timedelta, org_id
         edge = occurred_at.replace(minute=0, second=0, microsecond=0)
         occurred_at = max(edge - timedelta(microseconds=rng.randint(0, 1)), start)
     input_tokens, output_tokens = rng.randint(0, 100_000), rng.randint(0, 10_000)
+    status = rng.choice(_STATUSES)
     return StoredEvent(
         occurred_at=occurred_at,
         org_id=org_id,
         model_id=f"provider/model-{rng.randrange(models)}",
-        status=rng.choice(_STATUSES),
+        status=status,
         latency_ms=int(rng.lognormvariate(6.5, 1.2)) if rng.random() < 0.99 else rng.choice([0, 127, 128, 2**31 - 1]),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_input_tokens=rng.randint(0, input_tokens),
         reasoning_tokens=rng.randint(0, output_tokens),
         cost_microcents=rng.randint(0, 10**9),
+        actor_id=rng.choice([None, "a", "a,b", 'quoted "b"']),
+        client_id=rng.choice([None, "key-1", "key-2"]),
+        error_code=rng.choice([None, "rate_limited", "internal_error"]) if status != "success" else None,
+        project=rng.choice([None, "", "checkout", "x" * 201]),
     )
 
 
@@ -141,28 +154,41 @@ def _event_row(event: StoredEvent, batch_id: int) -> tuple[object, ...]:
     return (
         event.org_id, uuid4(), event.occurred_at, batch_id, 0, event.cost_microcents, event.latency_ms,
         event.input_tokens, event.output_tokens, event.cached_input_tokens, event.reasoning_tokens, event.status,
-        event.model_id,
+        event.model_id, event.actor_id, event.client_id, event.error_code,
+        None if event.project is None else json.dumps({"project": event.project, "team": "a"}),
     )  # fmt: skip
 
 
 def recount(events: Iterable[StoredEvent], *, days: bool = False) -> Buckets:
-    """What the hourly (or daily) rollup must say about these events, counted in Python."""
+    """What the hourly (or daily) rollup of models must say about these events, counted in Python."""
+    return recount_family(events, MODEL, DAY if days else HOUR)
+
+
+def recount_family(events: Iterable[StoredEvent], family: Family, width: timedelta) -> Buckets:
+    """What a family's table with buckets of this width must say about these events, counted in Python."""
     buckets: Buckets = {}
     for event in events:
-        start = event.occurred_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        key = (event.org_id, start.replace(hour=0) if days else start, event.model_id)
+        since = event.occurred_at.astimezone(UTC)
+        start = since - (since - datetime(1970, 1, 1, tzinfo=UTC)) % width
+        key = (event.org_id, start, *(_dimension(event, name) for name in family.dimensions))
         buckets.setdefault(key, Bucket()).add(event)
     return buckets
 
 
-def rollup(dsn: str, table: str) -> Buckets:
-    """What `usage_hourly` or `usage_daily` says, histograms merged."""
+def _dimension(event: StoredEvent, name: str) -> str:
+    value: str | None = getattr(event, name)
+    return (value or "")[:200]
+
+
+def rollup(dsn: str, table: str, family: Family = MODEL) -> Buckets:
+    """What a table of a family says, histograms merged."""
     columns = f"{', '.join(COUNTED)}, latency_bins, latency_counts, first_event_at, last_event_at"
+    key = ("org_id", "bucket_start", *family.dimensions)
     with psycopg.connect(dsn, options="-c timezone=UTC") as connection:
-        rows = connection.execute(
-            f"SELECT org_id, bucket_start, model_id, {columns} FROM analytics.{table}".encode()
-        ).fetchall()
-    return {
-        (org_id, start, model_id): Bucket(list(rest[:9]), merge([(rest[9], rest[10])]), rest[11], rest[12])
-        for org_id, start, model_id, *rest in rows
-    }
+        rows = connection.execute(f"SELECT {', '.join(key)}, {columns} FROM analytics.{table}".encode()).fetchall()
+    buckets: Buckets = {}
+    for row in rows:
+        rest = row[len(key) :]
+        assert row[: len(key)] not in buckets, "two rows for one combination of dimensions"
+        buckets[row[: len(key)]] = Bucket(list(rest[:9]), merge([(rest[9], rest[10])]), rest[11], rest[12])
+    return buckets

@@ -9,7 +9,8 @@ from pathlib import Path
 from tools.tidiness.sources import Finding, Function, Source, dotted_name, strings
 
 TENANT_TABLES = {
-    "usage_events", "visible_events", "usage_hourly", "usage_daily", "freshness_status", "export_jobs",
+    "usage_events", "visible_events", "usage_hourly", "usage_daily", "usage_quarter_hourly", "usage_detail_hourly",
+    "usage_detail_daily", "usage_actor_hourly", "usage_actor_daily", "freshness_status", "export_jobs",
     "export_schedules", "audit_log",
 }  # fmt: skip
 SCOPES = ("OrgScope", "PlatformScope")

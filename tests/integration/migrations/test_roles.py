@@ -18,6 +18,11 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("analytics_ingest", "audit_log"): {"INSERT"},
     ("analytics_rollup", "usage_hourly"): {"INSERT", "UPDATE", "DELETE"},
     ("analytics_rollup", "usage_daily"): {"INSERT", "UPDATE", "DELETE"},
+    ("analytics_rollup", "usage_quarter_hourly"): {"INSERT", "UPDATE", "DELETE"},
+    ("analytics_rollup", "usage_detail_hourly"): {"INSERT", "UPDATE", "DELETE"},
+    ("analytics_rollup", "usage_detail_daily"): {"INSERT", "UPDATE", "DELETE"},
+    ("analytics_rollup", "usage_actor_hourly"): {"INSERT", "UPDATE", "DELETE"},
+    ("analytics_rollup", "usage_actor_daily"): {"INSERT", "UPDATE", "DELETE"},
     ("analytics_rollup", "freshness_status"): {"INSERT", "UPDATE", "DELETE"},
     ("analytics_query_api", "audit_log"): {"INSERT"},
     ("analytics_query_api", "audit_pending"): {"DELETE"},
@@ -30,8 +35,9 @@ MATRIX: dict[tuple[str, str], set[str]] = {
 ROLES = ("analytics_ingest", "analytics_rollup", "analytics_query_api", "analytics_export")
 TABLES = (
     "usage_events", "ingestion_batches", "stream_offsets", "dead_letters", "usage_hourly", "usage_daily",
-    "freshness_status", "ingest_owners", "stream_gaps", "export_jobs", "export_schedules", "audit_log",
-    "audit_pending", "audit_links", "audit_heads", "schema_version",
+    "usage_quarter_hourly", "usage_detail_hourly", "usage_detail_daily", "usage_actor_hourly", "usage_actor_daily",
+    "rollup_progress", "freshness_status", "ingest_owners", "stream_gaps", "export_jobs", "export_schedules",
+    "audit_log", "audit_pending", "audit_links", "audit_heads", "schema_version",
 )  # fmt: skip
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 

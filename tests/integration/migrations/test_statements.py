@@ -76,5 +76,10 @@ def test_events_and_rollups_stay_partitioned(database: Database) -> None:
         ("usage_events", "occurred_at", 1),
         ("usage_hourly", "bucket_start", 30),
         ("usage_daily", "bucket_start", 180),
+        ("usage_quarter_hourly", "bucket_start", 7),
+        ("usage_detail_hourly", "bucket_start", 7),
+        ("usage_detail_daily", "bucket_start", 90),
+        ("usage_actor_hourly", "bucket_start", 7),
+        ("usage_actor_daily", "bucket_start", 90),
         ("audit_log", "decided_at", 30),
     }

@@ -13,6 +13,7 @@ from analytics_core.buckets import SETTLE
 from analytics_core.database import UNREACHABLE, WriteDatabase
 from analytics_core.testing.builders import NOON, ORG_ID, OTHER_ORG_ID
 from analytics_rollup.fold import QUERIES, Claim, Fold, NotFoldable, fold
+from analytics_rollup.merge import plan_with_values
 from tests.support.batches import Batch, StoredEvent, in_batches, random_events, recount, rollup, store
 from tests.support.stack import Database
 
@@ -215,7 +216,7 @@ async def test_only_the_days_of_the_batches_are_looked_at(place: Database, rollu
     store(place.dsn("analytics_ingest"), [Batch([StoredEvent(NOON - timedelta(days=day))]) for day in range(30)])
     async with rollup_database.write() as session:
         await session.execute(QUERIES["create_delta"])
-        await session.execute(QUERIES["plan_with_values"])
+        await plan_with_values(session)
         lines = await session.fetch(f"EXPLAIN {QUERIES['aggregate']}", [1, 2], NOON - timedelta(days=1), NOON)
 
     scans = [line[0] for line in lines if "Scan" in line[0] and "_chunk" in line[0]]

@@ -12,7 +12,7 @@ from analytics_core.errors import SettingsError
 from analytics_core.settings import load_settings
 from analytics_core.testing.builders import NOON
 from analytics_rollup.drift import _random_closed_hour
-from analytics_rollup.fold import _within_limit
+from analytics_rollup.fold import within_limit
 from analytics_rollup.limits import EVENTS_MAX, SAMPLE_HOURS_BACK
 from analytics_rollup.reconcile import Range
 from analytics_rollup.reconcile_command import RECONCILE
@@ -26,7 +26,7 @@ stored_counts = st.lists(st.integers(0, EVENTS_MAX * 2), min_size=1, max_size=30
 def test_a_fold_takes_the_oldest_batches_up_to_its_limit(counts: list[int]) -> None:
     """At least one, however large, or it would wait for ever."""
     batches = [{"batch_id": number, "stored_count": count} for number, count in enumerate(counts)]
-    taken = _within_limit(batches)
+    taken = within_limit(batches, EVENTS_MAX)
     events = sum(batch["stored_count"] for batch in taken)
 
     assert taken == batches[: len(taken)]
@@ -90,4 +90,4 @@ def test_workers_need_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as error:
         load_settings(Settings)
 
-    assert error.value.problems == ["DATABASE_POOL_SIZE: 3 more than AGGREGATION_WORKERS at least"]
+    assert error.value.problems == ["DATABASE_POOL_SIZE: 5 more than AGGREGATION_WORKERS at least"]

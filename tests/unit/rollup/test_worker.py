@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -45,7 +46,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Claim]]:
                 raise step
             return step
 
-        monkeypatch.setattr(worker, "fold", fold)
+        monkeypatch.setattr(worker, "MODELS", replace(worker.MODELS, fold=fold))
         monkeypatch.setattr(Backoff, "next_seconds", lambda _: 0.0)
         return claims
 

@@ -1,28 +1,23 @@
-"""The fold: one transaction adds some batches to the rollups and marks them folded.
+"""The model fold: one transaction adds some batches to the family of models and marks them folded.
 
-A batch is in the rollups if and only if its `folded_at` is set, so a kill at any moment leaves nothing to mend.
+A batch is in usage_hourly and usage_daily if and only if its `folded_at` is set, so a kill at any moment leaves nothing
+to mend.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from analytics_core.buckets import DAY, HOUR, SETTLE
 from analytics_core.database import BAD_DATA, WriteDatabase, WriteSession
 from analytics_core.errors import AnalyticsError
+from analytics_core.families import MODEL
 from analytics_core.messages import ORG_IDS_MAX
 from analytics_core.sql import load_queries
 from analytics_rollup.limits import BATCHES_MAX, EVENTS_MAX
+from analytics_rollup.merge import merge, plan_with_values
 
 QUERIES = load_queries("analytics_rollup", "fold")
-
-_MERGE_HOURS = QUERIES["merge_buckets"]
-_ROLLUPS: tuple[tuple[str, timedelta], ...] = (
-    (_MERGE_HOURS, HOUR),
-    (_MERGE_HOURS.replace("analytics.usage_hourly", "analytics.usage_daily"), DAY),
-)
 
 
 class NotFoldable(AnalyticsError):
@@ -59,7 +54,7 @@ async def fold(database: WriteDatabase, claim: Claim) -> Fold | None:
     # A crash of the server may undo the last folds: the marks go with the numbers, and the batches are folded again.
     async with database.write(synchronous_commit=False) as session:
         locked = await session.fetch(QUERIES["claim"], BATCHES_MAX, claim.alone, list(claim.without))
-        batches = _within_limit(locked)
+        batches = within_limit(locked, EVENTS_MAX)
         if not batches:
             return None
         batch_ids = [batch["batch_id"] for batch in batches]
@@ -75,13 +70,13 @@ async def fold(database: WriteDatabase, claim: Claim) -> Fold | None:
     return Fold(batch_ids, events, org_ids, more=len(locked) == BATCHES_MAX or len(batches) < len(locked))
 
 
-def _within_limit(locked: Sequence[Any]) -> list[Any]:
-    """The first batches with at most `EVENTS_MAX` events together, but at least one."""
+def within_limit(locked: Sequence[Any], events_max: int) -> list[Any]:
+    """The first batches with at most so many events together, but at least one."""
     events = 0
     taken: list[Any] = []
     for batch in locked:
         events += batch["stored_count"]
-        if taken and events > EVENTS_MAX:
+        if taken and events > events_max:
             break
         taken.append(batch)
     return taken
@@ -92,7 +87,7 @@ async def _add_to_rollups(session: WriteSession, batches: Sequence[Any]) -> tupl
     if not batches:
         return 0, []
     await session.execute(QUERIES["create_delta"])
-    await session.execute(QUERIES["plan_with_values"])
+    await plan_with_values(session)
     await session.execute(
         QUERIES["aggregate"],
         [batch["batch_id"] for batch in batches],
@@ -100,9 +95,14 @@ async def _add_to_rollups(session: WriteSession, batches: Sequence[Any]) -> tupl
         max(batch["occurred_max"] for batch in batches),
     )
     accepted_at = min(batch["first_chunk_at"] for batch in batches)
-    for merge, width in _ROLLUPS:
-        await session.execute(merge, width, SETTLE, accepted_at)
+    for rollup in MODEL.rollups:
+        await merge(session, MODEL, rollup, "fold_delta", accepted_at)
     await session.execute(QUERIES["note_freshness"])
     (totals,) = await session.fetch(QUERIES["delta_totals"], ORG_IDS_MAX + 1)
-    org_ids: list[UUID] = totals["org_ids"] or []
-    return totals["events"], org_ids if len(org_ids) <= ORG_IDS_MAX else None
+    return totals["events"], listed(totals["org_ids"])
+
+
+def listed(org_ids: list[UUID] | None) -> list[UUID] | None:
+    """Organisations as `Fold` names them: None for too many."""
+    found = org_ids or []
+    return found if len(found) <= ORG_IDS_MAX else None

@@ -40,6 +40,23 @@ FRESHNESS_LAG = Gauge(
     "analytics_freshness_lag_seconds",
     "Greatest age of an accepted event that is not visible yet; NaN while unknown. High: is ingest behind, or rollup?",
 )
+DIMENSIONS_DURATION = Histogram(
+    "analytics_rollup_dimensions_duration_seconds",
+    "Time of one fold into the families detail, actor and quarter; long ones take many events at once, which is cheap.",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0),
+)
+DIMENSIONS_ROWS_PROCESSED = Counter(
+    "analytics_rollup_dimensions_rows_processed_total",
+    "Events folded into the families detail, actor and quarter; a rate below ingestion's means a growing backlog.",
+)
+DIMENSIONS_UNFOLDABLE_BATCHES = Gauge(
+    "analytics_rollup_dimensions_unfoldable_batches",
+    "Batches that fail even alone in the dimension fold: fold_failed in the logs says which and why.",
+)
+DIMENSIONS_LAG = Gauge(
+    "analytics_rollup_dimensions_lag_seconds",
+    "Greatest age of an accepted event that is not visible by client, project, status or actor; NaN while unknown.",
+)
 RECONCILE_DRIFT = Gauge(
     "analytics_rollup_reconcile_drift",
     "Buckets of the last sample that differ from a recount; above 0: run analytics-rollup reconcile --repair.",

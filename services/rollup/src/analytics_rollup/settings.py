@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from analytics_core.errors import SettingsError
 from analytics_core.settings import Duration, ServiceSettings
 
-OTHER_CONNECTIONS = 3
-"""For measuring, the sampled reconcile and the readiness check."""
+OTHER_CONNECTIONS = 5
+"""For the dimension fold, upkeep, measuring, the sampled reconcile and the readiness check."""
 
 
 class Settings(ServiceSettings):

@@ -69,6 +69,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             resources.wake_ups.run(stop),
             resources.folder.work(stop),
             *(resources.folder.help(stop) for _ in range(settings.aggregation_workers - 1)),
+            resources.folder.fold_dimensions(stop),
             observe(resources.database, clock.now, stop),
             watch_drift(resources.database, settings.reconcile_interval, stop),
         )
