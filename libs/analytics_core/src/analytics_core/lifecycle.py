@@ -69,7 +69,8 @@ def run_service(
     if arguments.check_config:
         print(json.dumps(redacted(settings), indent=2, default=str))  # noqa: T201
         return EXIT_OK
-    configure_logs(settings.service_name, settings.log_level)
+    # What a command has to say is on its standard output, for the next program.
+    configure_logs(settings.service_name, settings.log_level, sys.stdout if command is None else sys.stderr)
     if command is not None:
         return uvloop.run(_exit_code(command.run(settings, arguments)))
     provider = configure_traces(settings)

@@ -62,6 +62,15 @@ DEAD_LETTER_DETAIL_MAX = 500
 # to DEAD_LETTER_WINDOW dead letters.
 STOPPED_PAUSE = timedelta(minutes=5)
 
+# What a list of dead letters shows of each body; whoever wants all of it asks for one letter.
+DEAD_LETTER_START_BYTES = 1_000
+DEAD_LETTERS_PAGE_DEFAULT = 100
+DEAD_LETTERS_PAGE_MAX = 1_000
+# Letters are locked while the stream confirms them: few at once, at most 13 MB.
+REPLAY_TRANSACTION_LETTERS = 200
+# Connections of their own: a replay waits for the stream, and leases must not wait behind it.
+DEAD_LETTER_POOL_SIZE = 2
+
 # Longest wait for the transaction under way when the service stops; Kubernetes grants 30 s in total.
 STOP_PATIENCE = timedelta(seconds=10)
 WAKEUPS_WAITING_MAX = 100

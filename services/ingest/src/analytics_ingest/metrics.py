@@ -27,6 +27,12 @@ DEAD_LETTERS = Counter(
     "Dead letters by reason: look into analytics.dead_letters.",
     ["reason"],
 )
+REPLAYED = Counter(
+    "analytics_ingestion_dead_letters_replayed_total",
+    "Dead letters that were replayed by result: replayed (published once more) or refused (still wrong: see its"
+    " replay_problem).",
+    ["result"],
+)
 BATCH_DURATION = Histogram(
     "analytics_ingestion_batch_duration_seconds",
     "Time of a batch's transaction. If it grows, look at the database's locks, disk and checkpoints.",

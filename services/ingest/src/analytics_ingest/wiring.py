@@ -10,13 +10,14 @@ from litestar import Litestar
 
 from analytics_core import clock
 from analytics_core.audit import AuditLog
-from analytics_core.database import WriteDatabase
+from analytics_core.database import ReadDatabase, WriteDatabase
 from analytics_core.http.app import build_app, with_edge
 from analytics_core.http.guards import AccessGuard
 from analytics_core.http.identity import Authenticator
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
 from analytics_ingest import limits
 from analytics_ingest.balance import Balance
+from analytics_ingest.dead_letter_replay import Replays
 from analytics_ingest.dead_letters import DeadLetterLimit
 from analytics_ingest.event_publisher import EventPublisher, stream_publisher
 from analytics_ingest.http_ingest import HttpIngest
@@ -67,7 +68,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def build_http_app(
-    dependencies: Dependencies, guard: AccessGuard | None = None, http_ingest: HttpIngest | None = None
+    dependencies: Dependencies,
+    guard: AccessGuard | None = None,
+    http_ingest: HttpIngest | None = None,
+    dead_letter_database: ReadDatabase | None = None,
+    replays: Replays | None = None,
 ) -> Litestar:
     """The HTTP application; needs no server to be built, and without guard and events it can only describe itself."""
     app = build_app(
@@ -76,7 +81,12 @@ def build_http_app(
         routes=ROUTES,
         guard=guard,
         dependencies=dependencies,
-        resources={"http_ingest": http_ingest, "event_reader": EventReader()},
+        resources={
+            "http_ingest": http_ingest,
+            "event_reader": EventReader(),
+            "dead_letter_database": dead_letter_database,
+            "replays": replays,
+        },
     )
     document_events(app)
     return app
@@ -104,6 +114,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             )
         )
         audit = AuditLog(audit_database, settings.service_name)
+        dead_letter_database = await stack.enter_async_context(
+            WriteDatabase.open(
+                settings.database_url.get_secret_value(),
+                application_name=f"{settings.service_name}-dead-letters",
+                pool_size=limits.DEAD_LETTER_POOL_SIZE,
+            )
+        )
         publisher = await stack.enter_async_context(
             stream_publisher(settings.rabbitmq_stream_url.get_secret_value(), spec.name)
         )
@@ -137,6 +154,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             dependencies,
             AccessGuard(Authenticator(settings, clock.now), audit, clock.now),
             HttpIngest(EventPublisher(publisher), clock.now, settings.raw_retention),
+            dead_letter_database,
+            Replays(dead_letter_database, EventPublisher(publisher), clock.now, settings.raw_retention),
         )
         balance = Balance(database, spec.name, spec.partitions, leases)
         yield Resources(app, workers, balance, wakeups, dependencies, audit)

@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from opentelemetry import trace
@@ -31,8 +31,8 @@ def _add_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -
     return event
 
 
-def configure_logs(service: str, level: str) -> None:
-    """Send our own and all libraries' log records to standard output as JSON."""
+def configure_logs(service: str, level: str, stream: TextIO | None = None) -> None:
+    """Send our own and all libraries' log records to `stream` (by default standard output) as JSON."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -48,7 +48,7 @@ def configure_logs(service: str, level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
