@@ -28,6 +28,7 @@ class Action(StrEnum):
     EXPORTS_CREATE = "analytics:exports:create"
     EXPORTS_READ = "analytics:exports:read"
     EXPORTS_DOWNLOAD = "analytics:exports:download"
+    AUDIT_READ = "analytics:audit:read"
 
 
 class PlatformAction(StrEnum):

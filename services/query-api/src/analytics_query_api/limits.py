@@ -24,8 +24,15 @@ UNKNOWN_CHARACTERS_MAX = 100
 WAITING_QUERIES_MAX = 64
 WAITING_SECONDS_MAX = 5.0
 
-AUDIT_POOL_SIZE = 2
-"""Connections for audit records: groups are written one after the other, a second one spares the readiness check."""
+AUDIT_POOL_SIZE = 3
+"""Connections for audit records: groups are written one after the other, one more makes links, one is for readiness."""
+AUDIT_LINKS_MAX = 1_000
+AUDIT_LINK_PAUSE_SECONDS = 0.5
+AUDIT_FINDINGS_MAX = 1_000
+AUDIT_RECORDS_DEFAULT = 100
+AUDIT_RECORDS_MAX = 1_000
+AUDIT_RANGE_DEFAULT = timedelta(days=7)
+AUDIT_FILTER_CHARACTERS_MAX = 500
 
 # A cache that needs longer than this is no help: the query behind it takes 1 to 3 ms.
 REDIS_TIMEOUT_SECONDS = 0.1

@@ -30,3 +30,12 @@ QUERIES_REFUSED = Counter(
     "analytics_query_refused_total",
     "Requests answered with 503 because too many waited already: raise DATABASE_POOL_SIZE or add replicas.",
 )
+AUDIT_LINKS = Counter("analytics_audit_links_total", "Audit records that got their link in the chain of this process.")
+AUDIT_UNLINKED = Gauge(
+    "analytics_audit_unlinked_records",
+    "Audit records that wait for their link; growing: look for audit_link_failed in the logs.",
+)
+AUDIT_UNLINKED_AGE = Gauge(
+    "analytics_audit_unlinked_age_seconds",
+    "Age of the oldest audit record without a link; above a minute: as for analytics_audit_unlinked_records.",
+)

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from pydantic import Field, SecretStr, model_validator
 
+from analytics_core.errors import SettingsError
 from analytics_core.settings import AuthenticatedServiceSettings, Duration, require_scheme
 
 
@@ -27,10 +28,23 @@ class Settings(AuthenticatedServiceSettings):
         le=timedelta(minutes=5),
         description="A query that takes longer is cancelled and answered with 503.",
     )
+    audit_chain_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys of the audit trail's chain, 32 bytes or more each, with commas between: the first makes "
+        "links, the others prove older ones. Without, links are plain hashes.",
+    )
+
+    @property
+    def chain_keys(self) -> list[bytes]:
+        """The keys of `AUDIT_CHAIN_KEYS`, in order."""
+        text = self.audit_chain_keys.get_secret_value() if self.audit_chain_keys else ""
+        return [key.strip().encode() for key in text.split(",") if key.strip()]
 
     @model_validator(mode="after")
     def _check_own_urls(self) -> "Settings":
         require_scheme("REDIS_URL", self.redis_url, ("redis", "rediss"))
+        if any(len(key) < 32 for key in self.chain_keys):
+            raise SettingsError(["AUDIT_CHAIN_KEYS: a key is shorter than 32 bytes"])
         if self.database_read_url is not None:
             require_scheme("DATABASE_READ_URL", self.database_read_url, ("postgres", "postgresql"))
         return self

@@ -16,6 +16,8 @@ from analytics_core.http.app import build_app, with_edge
 from analytics_core.http.guards import AccessGuard
 from analytics_core.http.identity import Authenticator
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
+from analytics_query_api.audit.chain import Chainer
+from analytics_query_api.audit.hashing import ChainKeys
 from analytics_query_api.cache import FreshnessCache, redis_client
 from analytics_query_api.limits import AUDIT_POOL_SIZE
 from analytics_query_api.reader import Reader
@@ -40,6 +42,7 @@ class Resources:
     dependencies: Dependencies
     audit: AuditLog
     folds: FoldListener
+    chainer: Chainer
 
 
 @asynccontextmanager
@@ -79,7 +82,7 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
             Reader(database, settings.database_pool_size, now),
             cache,
         )
-        yield Resources(app, dependencies, audit, folds)
+        yield Resources(app, dependencies, audit, folds, Chainer(audit_database, ChainKeys(settings.chain_keys)))
 
 
 def build_http_app(
@@ -106,6 +109,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 serve_http(with_edge(resources.app), settings, stop),
                 resources.dependencies.watch(stop),
                 resources.folds.run(stop),
+                resources.chainer.run(stop),
             )
         finally:
             # The last requests have their answers now, so nobody records any more.

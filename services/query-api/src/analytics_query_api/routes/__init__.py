@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from analytics_query_api.routes.audit import get_audit, get_org_audit
 from analytics_query_api.routes.freshness import get_freshness
 from analytics_query_api.routes.reliability import get_reliability
 from analytics_query_api.routes.usage import get_usage
 
-ROUTES: list[Any] = [get_usage, get_reliability, get_freshness]
+ROUTES: list[Any] = [get_usage, get_reliability, get_freshness, get_audit, get_org_audit]
