@@ -54,8 +54,12 @@ def test_every_answer_is_in_the_contract(url: str, case: schemathesis.Case[Any])
 
 def related(case: schemathesis.Case[Any]) -> None:
     """Gives a valid request what a schema cannot say: a range that begins before it ends, no invented cursor."""
-    if case.meta is None or not case.meta.generation.mode.is_positive or "start" not in (case.query or {}):
+    if case.meta is None or not case.meta.generation.mode.is_positive or not case.query:
         return
-    start = min(parse_time(case.query["start"]), datetime(9000, 1, 1, tzinfo=UTC))
+    case.query = {name: value for name, value in case.query.items() if name != "cursor"}
+    given = case.query.get("start") or case.query.pop("end", None)
+    if given is None:
+        return
+    start = min(parse_time(given), datetime(9000, 1, 1, tzinfo=UTC))
     times = {"start": start.isoformat(), "end": (start + timedelta(days=7)).isoformat()}
-    case.query = {name: value for name, value in case.query.items() if name != "cursor"} | times
+    case.query |= times
