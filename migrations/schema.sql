@@ -550,7 +550,7 @@ CREATE TABLE analytics.usage_events (
     event_id uuid NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
     batch_id bigint NOT NULL,
-    body_hash bigint NOT NULL,
+    body_hash bigint,
     cost_microcents bigint NOT NULL,
     latency_ms integer NOT NULL,
     input_tokens integer NOT NULL,
@@ -570,7 +570,7 @@ CREATE TABLE analytics.usage_events (
 CREATE INDEX usage_events_batch ON analytics.usage_events USING btree (batch_id);
 CREATE UNIQUE INDEX usage_events_identity ON analytics.usage_events USING btree (org_id, event_id, occurred_at);
 COMMENT ON TABLE analytics.usage_events IS 'One row per LLM call; identity is (org_id, event_id). Written by ingest alone.';
-COMMENT ON COLUMN analytics.usage_events.body_hash IS 'Hash of the normalised event: tells a duplicate (equal) from a conflict (different).';
+COMMENT ON COLUMN analytics.usage_events.body_hash IS 'No longer written or read: bodies are compared by their columns.';
 COMMENT ON COLUMN analytics.usage_events.cost_microcents IS '1 cent = 1,000,000 micro-cents.';
 GRANT INSERT, SELECT ON analytics.usage_events TO analytics_ingest;
 GRANT SELECT ON analytics.usage_events TO analytics_rollup;

@@ -143,7 +143,7 @@ def test_the_same_content_is_a_duplicate_however_it_is_spelled(name: str) -> Non
     first, second = pair(name)
 
     assert (first.org_id, first.event_id) == (second.org_id, second.event_id)
-    assert first.body_hash == second.body_hash
+    assert first == second
 
 
 @pytest.mark.parametrize("name", ["conflict_pair", "conflict_pair_other_time"])
@@ -152,7 +152,7 @@ def test_other_content_under_the_same_identity_is_a_conflict(name: str) -> None:
     first, second = pair(name)
 
     assert (first.org_id, first.event_id) == (second.org_id, second.event_id)
-    assert first.body_hash != second.body_hash
+    assert first != second
 
 
 def test_unknown_fields_are_flagged() -> None:

@@ -14,7 +14,7 @@ EVENTS = "SELECT org_id::text || event_id::text AS id, input_tokens AS tokens FR
 FINGERPRINT = """
 SELECT count(*) AS events, md5(string_agg(row_text, E'\\n' ORDER BY row_text)) AS rows
 FROM (
-    SELECT concat_ws('|', org_id, event_id, occurred_at, body_hash, input_tokens, cost_microcents) AS row_text
+    SELECT concat_ws('|', org_id, event_id, occurred_at, metadata, input_tokens, cost_microcents) AS row_text
     FROM analytics.usage_events
 ) AS listed
 """

@@ -95,6 +95,14 @@ class WriteSession(ReadSession):
         """Binary `COPY` into a table that the search path finds (a temporary one, or one in `analytics`)."""
         await self.connection.copy_records_to_table(table, columns=columns, records=records)
 
+    async def copy_binary(self, table: str, columns: Sequence[str], data: bytes) -> None:
+        """The same for rows that are in PostgreSQL's binary COPY format already, header and trailer included."""
+
+        async def source() -> AsyncIterator[bytes]:
+            yield data
+
+        await self.connection.copy_to_table(table, source=source(), columns=columns, format="binary")
+
 
 class ReadDatabase:
     """A pool whose sessions can only read. Opens connections when they are first needed, never on construction."""

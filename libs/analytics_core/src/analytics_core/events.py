@@ -7,7 +7,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -60,7 +59,6 @@ class UsageEvent(msgspec.Struct, frozen=True, gc=False):
     org_id: UUID
     event_id: UUID
     occurred_at: datetime
-    body_hash: int
     cost_microcents: int
     latency_ms: int
     input_tokens: int
@@ -78,10 +76,10 @@ class UsageEvent(msgspec.Struct, frozen=True, gc=False):
 
 _Count = Annotated[int, Meta(ge=0, le=INT_MAX)]
 _Identifier = Annotated[str, Meta(min_length=1, max_length=200)]
-_Metadata = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=100)], str], Meta(max_length=50)]
+EventMetadata = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=100)], str], Meta(max_length=50)]
 
 
-class _WireEvent(msgspec.Struct, rename="camel", gc=False, kw_only=True):
+class WireEvent(msgspec.Struct, rename="camel", gc=False, kw_only=True):
     """The event as producers send it."""
 
     event_id: UUID
@@ -98,20 +96,20 @@ class _WireEvent(msgspec.Struct, rename="camel", gc=False, kw_only=True):
     actor_id: _Identifier | None = None
     client_id: _Identifier | None = None
     error_code: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
-    metadata: _Metadata | None = None
+    metadata: EventMetadata | None = None
 
 
-EVENT_FIELDS: tuple[str, ...] = _WireEvent.__struct_encode_fields__
+EVENT_FIELDS: tuple[str, ...] = WireEvent.__struct_encode_fields__
 """The contract's fields as producers spell them."""
-REQUIRED_FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(_WireEvent) if field.required)
+REQUIRED_FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(WireEvent) if field.required)
 
 
-class _StrictWireEvent(_WireEvent, forbid_unknown_fields=True):
+class _StrictWireEvent(WireEvent, forbid_unknown_fields=True):
     pass
 
 
 _STRICT = msgspec.json.Decoder(_StrictWireEvent)
-_LENIENT = msgspec.json.Decoder(_WireEvent)
+_LENIENT = msgspec.json.Decoder(WireEvent)
 # Deterministic order makes equal metadata equal bytes, however the producer ordered its keys.
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
 
@@ -129,7 +127,7 @@ def decode_event(body: bytes, now: datetime, retention: timedelta) -> UsageEvent
     return _normalise(wire, now, retention, has_unknown_fields=has_unknown_fields)
 
 
-def _parse(body: bytes) -> tuple[_WireEvent, bool]:
+def _parse(body: bytes) -> tuple[WireEvent, bool]:
     try:
         try:
             return _STRICT.decode(body), False
@@ -170,7 +168,7 @@ def _rejection(message: str) -> EventRejected:
     return EventRejected(Reason.INVALID_VALUE, field, problem)
 
 
-def _check_strings(wire: _WireEvent, body: bytes) -> None:
+def _check_strings(wire: WireEvent, body: bytes) -> None:
     """PostgreSQL stores neither NUL nor huge metadata; both are rare, so the bytes are searched before the fields."""
     if b"\\u0000" in body:
         for name, value in msgspec.structs.asdict(wire).items():
@@ -183,7 +181,7 @@ def _check_strings(wire: _WireEvent, body: bytes) -> None:
         raise EventRejected(Reason.INVALID_VALUE, "errorCode", "given, though status is success")
 
 
-def _check_parts(wire: _WireEvent) -> None:
+def _check_parts(wire: WireEvent) -> None:
     if (wire.cached_input_tokens or 0) > wire.input_tokens:
         raise EventRejected(
             Reason.PARTS_EXCEED_WHOLE, "cachedInputTokens", "more than inputTokens, which includes them"
@@ -192,15 +190,12 @@ def _check_parts(wire: _WireEvent) -> None:
         raise EventRejected(Reason.PARTS_EXCEED_WHOLE, "reasoningTokens", "more than outputTokens, which includes them")
 
 
-def _normalise(wire: _WireEvent, now: datetime, retention: timedelta, *, has_unknown_fields: bool) -> UsageEvent:
-    wire.occurred_at = _accepted_time(wire.occurred_at, now, retention)
-    cost_microcents = _accepted_cost(wire.cost_estimate_cents)
+def _normalise(wire: WireEvent, now: datetime, retention: timedelta, *, has_unknown_fields: bool) -> UsageEvent:
     return UsageEvent(
         org_id=wire.org_id,
         event_id=wire.event_id,
-        occurred_at=wire.occurred_at,
-        body_hash=_body_hash(wire, cost_microcents),
-        cost_microcents=cost_microcents,
+        occurred_at=_accepted_time(wire.occurred_at, now, retention),
+        cost_microcents=_accepted_cost(wire.cost_estimate_cents),
         latency_ms=wire.latency_ms,
         input_tokens=wire.input_tokens,
         output_tokens=wire.output_tokens,
@@ -211,7 +206,7 @@ def _normalise(wire: _WireEvent, now: datetime, retention: timedelta, *, has_unk
         actor_id=wire.actor_id,
         client_id=wire.client_id,
         error_code=wire.error_code,
-        metadata=wire.metadata,
+        metadata=wire.metadata or None,
         has_unknown_fields=has_unknown_fields,
     )
 
@@ -238,16 +233,6 @@ def _accepted_cost(cents: Decimal) -> int:
         return microcents_from_cents(cents)
     except ValueError as error:
         raise EventRejected(Reason.INVALID_VALUE, field, str(error)) from None
-
-
-def _body_hash(wire: _WireEvent, cost_microcents: int) -> int:
-    """64 bits over the normalised event: spelling (number or string, offset, key order) makes no other body."""
-    fields = (
-        wire.occurred_at, wire.status, wire.model_id, wire.latency_ms, wire.input_tokens, wire.output_tokens,
-        wire.cached_input_tokens or 0, wire.reasoning_tokens or 0, cost_microcents, wire.actor_id, wire.client_id,
-        wire.error_code, wire.metadata or None,
-    )  # fmt: skip
-    return int.from_bytes(blake2b(_CANONICAL.encode(fields), digest_size=8).digest(), "big", signed=True)
 
 
 def _camel(name: str) -> str:

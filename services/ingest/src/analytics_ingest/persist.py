@@ -81,7 +81,7 @@ async def _write(session: WriteSession, lease: Lease, batch: Batch) -> Receipt:
         raise FencedError(f"partition {lease.partition}: not at {lease.next_offset} in epoch {lease.epoch} any more")
     lease.is_writing = True
     batch_id: int = position["batch_id"]
-    stored = await store_events(session, batch_id, batch.events, batch.repeats)
+    stored = await store_events(session, batch_id, batch.events)
     receipt = Receipt(
         batch_id=batch_id,
         received=batch.received,

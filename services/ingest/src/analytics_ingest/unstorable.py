@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from analytics_core.database import BAD_DATA, WriteDatabase
-from analytics_core.events import UsageEvent
 from analytics_ingest.event_store import store_events
 
 REFUSALS = (*BAD_DATA, ValueError, OverflowError)
@@ -17,7 +16,7 @@ class _Undo(Exception):
     pass
 
 
-async def find_unstorable(database: WriteDatabase, events: Sequence[UsageEvent]) -> dict[int, str]:
+async def find_unstorable(database: WriteDatabase, events: Sequence[bytes]) -> dict[int, str]:
     """The indexes of the events that cannot be stored, each with the database's reason; writes nothing.
 
     Halves the batch until the culprits are alone: about 2·log2(n) small transactions for each. Events that can only
@@ -34,7 +33,7 @@ async def find_unstorable(database: WriteDatabase, events: Sequence[UsageEvent])
     return before | {half + index: why for index, why in behind.items()}
 
 
-async def _refusal(database: WriteDatabase, events: Sequence[UsageEvent]) -> str | None:
+async def _refusal(database: WriteDatabase, events: Sequence[bytes]) -> str | None:
     try:
         await _try_to_store(database, events)
     except _Undo:
@@ -44,7 +43,7 @@ async def _refusal(database: WriteDatabase, events: Sequence[UsageEvent]) -> str
     return None
 
 
-async def _try_to_store(database: WriteDatabase, events: Sequence[UsageEvent]) -> None:
+async def _try_to_store(database: WriteDatabase, events: Sequence[bytes]) -> None:
     async with database.write() as session:
         await store_events(session, TRIAL_BATCH_ID, events)
         raise _Undo
