@@ -35,7 +35,7 @@ def assert_one_right_object(api: ExportApi, job: dict[str, Any], s3: ObjectStore
     assert job["checksum"] == hashlib.sha256(content).hexdigest()
     assert (job["rowCount"], content.count(b"\r\n")) == (ROWS, ROWS + 1)
     key = f"analytics/exports/{api.org_id}/{job['jobId']}.csv"
-    assert [each for each in objects(s3) if job["jobId"] in each] == [key]
+    assert [each for each in objects(s3) if job["jobId"] in each] == [key, f"{key}.manifest.json"]
     assert unfinished_uploads(s3, key) == 0
 
 

@@ -26,7 +26,7 @@ RANGE = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-05T00:00:00Z"}
         ({"timeRange": {**RANGE, "zone": "UTC"}}, "timeRange.zone"),
         ({"timeRange": RANGE, "granuality": "daily"}, "granuality"),
         ({"timeRange": RANGE, "granularity": "weekly"}, "granularity"),
-        ({"timeRange": RANGE, "format": "parquet"}, "format"),
+        ({"timeRange": RANGE, "format": "xlsx"}, "format"),
         ({"timeRange": RANGE, "models": "gpt-4o"}, "models"),
         ({"timeRange": RANGE, "models": ["m"] * 101}, "models"),
         ({"timeRange": RANGE, "models": ["m", ""]}, "models[1]"),

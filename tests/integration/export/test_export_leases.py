@@ -13,22 +13,39 @@ from analytics_core.access import scope_for_accepted_job, scope_for_own_work
 from analytics_core.database import WriteDatabase
 from analytics_core.errors import FencedError
 from analytics_export import jobs, leases
-from analytics_export.jobs import ErrorCode, Format, Job, JobRequest
-from analytics_export.leases import Lease, Outcome
+from analytics_export.filters import Filters
+from analytics_export.formats.catalogue import Format
+from analytics_export.jobs import ErrorCode, Job, JobRequest
+from analytics_export.leases import Lease
 from analytics_export.limits import ATTEMPTS_MAX
+from analytics_export.outcomes import Confidence, Outcome, Revision
 from analytics_export.ranges import Granularity
+from analytics_export.templates import TemplateName
+from analytics_export.totals import Totals
 from tests.support.stack import Database
 
 LONG, OVER = timedelta(minutes=5), timedelta(seconds=-1)
 REQUEST = JobRequest(
-    Granularity.DAILY,
-    Format.CSV,
-    datetime(2026, 3, 1, tzinfo=UTC),
-    datetime(2026, 3, 2, tzinfo=UTC),
-    (),
-    "tester",
+    template=TemplateName.FULL,
+    granularity=Granularity.DAILY,
+    format=Format.CSV,
+    start=datetime(2026, 3, 1, tzinfo=UTC),
+    end=datetime(2026, 3, 2, tzinfo=UTC),
+    timezone="UTC",
+    group_by=("model",),
+    filters=Filters(),
+    requested_by="tester",
 )
-OUTCOME = Outcome("analytics/exports/key.csv", 3, 100, "ab" * 32)
+OUTCOME = Outcome(
+    object_key="analytics/exports/key.csv",
+    row_count=3,
+    size_bytes=100,
+    checksum_sha256="ab" * 32,
+    totals=Totals(3, 30, 20, 10, 5, 123_456_789),
+    watermark=datetime(2026, 3, 2, 1, tzinfo=UTC),
+    confidence=Confidence.FINALIZED,
+    revision=Revision(1, None, None),
+)
 
 
 @pytest.fixture(scope="module")

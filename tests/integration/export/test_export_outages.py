@@ -76,7 +76,8 @@ def test_an_export_waits_for_a_storage_that_is_away(
 
     with storages.rclone(tmp_path, port) as storage:
         done = api.wait_for(job_id, "succeeded", patience_s=60)
-        assert objects(storage) == [f"analytics/exports/{api.org_id}/{job_id}.csv"]
+        key = f"analytics/exports/{api.org_id}/{job_id}.csv"
+        assert objects(storage) == [key, f"{key}.manifest.json"]
         assert done["error"] is None
         eventually(lambda: readiness(api)["s3"] == "ok")
 
@@ -118,9 +119,8 @@ def test_the_bucket_is_made_where_that_is_wanted(start_export: StartExport, s3: 
 
     api.finished()
 
-    s3.client.remove_object(
-        name, f"analytics/exports/{api.org_id}/{api.request('GET').json()['items'][0]['jobId']}.csv"
-    )
+    for made in s3.client.list_objects(name, recursive=True):
+        s3.client.remove_object(name, str(made.object_name))
     s3.client.remove_bucket(name)
 
 

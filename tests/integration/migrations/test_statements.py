@@ -34,7 +34,7 @@ STATEMENTS = {
 
 
 # A statement that reads from another one by this name.
-SOURCES = {"analytics_export/rows/usage_rows": ("usage", "analytics_export/rows/hourly_usage")}
+SOURCES = {"analytics_export/rows/sums": ("source", "analytics_export/rows/events")}
 
 
 @pytest.fixture(scope="module")

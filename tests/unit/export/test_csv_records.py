@@ -6,6 +6,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_export.formats.as_is import AsIs
 from analytics_export.formats.csv import CrlfRecords
 
 VALUES = st.lists(st.text(alphabet="ab,\"\r\n='é "), min_size=2, max_size=3)
@@ -27,7 +28,7 @@ async def converted(pieces: list[bytes]) -> bytes:
     async def sink(data: bytes) -> None:
         received.append(data)
 
-    records = CrlfRecords(sink)
+    records = CrlfRecords(AsIs(sink))
     for piece in pieces:
         await records.write(piece)
     return b"".join(received)

@@ -10,6 +10,7 @@ from analytics_core.buckets import DAY, HOUR
 from analytics_export.ranges import Granularity, first_bucket_from, months_touched
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BUCKETED = st.sampled_from([Granularity.HOURLY, Granularity.DAILY, Granularity.MONTHLY])
 MOMENTS = st.timedeltas(timedelta(0), timedelta(days=50_000)).map(lambda age: EPOCH + age)
 
 
@@ -42,7 +43,7 @@ def test_another_offset_is_the_same_moment() -> None:
     assert first_bucket_from(datetime(2026, 3, 1, 5, 45, tzinfo=nepal), Granularity.DAILY) == at(1)
 
 
-@given(moment=MOMENTS, granularity=st.sampled_from(list(Granularity)))
+@given(moment=MOMENTS, granularity=BUCKETED)
 def test_a_bucket_starts_less_than_its_width_later(moment: datetime, granularity: Granularity) -> None:
     """No bucket is skipped and none is counted twice when ranges follow each other."""
     width = HOUR if granularity is Granularity.HOURLY else DAY

@@ -80,6 +80,14 @@ class ReadSession:
         tag: str = await self.connection.copy_from_query(query, *args, output=sink, format="csv", header=True)
         return int(tag.rpartition(" ")[2])
 
+    async def copy_lines(self, query: str, *args: object, sink: Callable[[bytes], Awaitable[None]]) -> int:
+        """As `copy_csv` for one column that has no control characters, such as JSON: a value a line, as it is."""
+        # Delimiter and quote are what cannot occur, so nothing is ever quoted.
+        tag: str = await self.connection.copy_from_query(
+            query, *args, output=sink, format="csv", delimiter="\x01", quote="\x02"
+        )
+        return int(tag.rpartition(" ")[2])
+
 
 @dataclass(frozen=True, slots=True)
 class WriteSession(ReadSession):

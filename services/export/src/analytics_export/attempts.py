@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
 import asyncpg
@@ -20,12 +21,13 @@ from analytics_core.database import UNREACHABLE, ReadDatabase, WriteDatabase
 from analytics_core.errors import AnalyticsError, FencedError
 from analytics_core.messages import ExportCompleted
 from analytics_export import leases, metrics
-from analytics_export.delivery import TooLargeError, object_key, upload
-from analytics_export.formats import csv
+from analytics_export.delivery import TooLargeError, object_key
+from analytics_export.exporting import Fencing, Progress, export_file
 from analytics_export.jobs import ErrorCode, Job, JobStatus
-from analytics_export.leases import Lease, Outcome
+from analytics_export.leases import Lease
 from analytics_export.limits import ATTEMPT_MAX, CLEAN_UP_SECONDS, RETRY_DELAY_MAX, STOP_GRACE_SECONDS
-from analytics_export.rows import copy_usage
+from analytics_export.manifest import manifest_key
+from analytics_export.outcomes import Revision
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
 from analytics_export.wakeups import WakeUps
@@ -81,23 +83,17 @@ class Attempts:
     async def _export(self, lease: Lease) -> None:
         """Write the object, then say so. Raises whatever goes wrong, with nothing left behind."""
         job = lease.job
-        key = object_key(job.org_id, job.job_id, csv.EXTENSION)
+        fencing = Fencing(partial(self._reserve, lease), partial(self._renew, lease))
         async with _time_limit(ATTEMPT_MAX):
-            async with upload(self._store, key, media_type=csv.MEDIA_TYPE) as under_way:
-                async with self._rows.read(lease.scope) as session:
-                    row_count = await copy_usage(
-                        session, lease.scope, job.request, csv.CrlfRecords(under_way.write).write
-                    )
-                await under_way.flush()
-                await self._renew(lease)
-                await under_way.complete()
-            outcome = Outcome(key, row_count, under_way.size_bytes, under_way.checksum_sha256)
+            outcome = await export_file(
+                self._rows, self._store, lease.scope, job, object_key(job), fencing=fencing, progress=Progress()
+            )
             async with self._jobs.write(lease.scope) as session:
                 await leases.succeed(session, lease.scope, lease, outcome)
         metrics.JOBS.labels(job.request.granularity).inc()
-        metrics.ROWS.inc(row_count)
+        metrics.ROWS.inc(outcome.row_count)
         metrics.BYTES.inc(outcome.size_bytes)
-        log.info("export_succeeded", rows=row_count, bytes=outcome.size_bytes)
+        log.info("export_succeeded", rows=outcome.row_count, bytes=outcome.size_bytes)
         self._wakeups.announce_end(ExportCompleted(job_id=job.job_id, org_id=job.org_id, status=JobStatus.SUCCEEDED))
 
     async def _keep(self, lease: Lease) -> None:
@@ -117,6 +113,10 @@ class Attempts:
     async def _renew(self, lease: Lease) -> None:
         async with self._jobs.write(lease.scope) as session:
             await leases.renew(session, lease.scope, lease, self._settings.export_lease)
+
+    async def _reserve(self, lease: Lease, parameters_sha256: str, checksum_sha256: str) -> Revision:
+        async with self._jobs.write(lease.scope) as session:
+            return await leases.reserve_revision(session, lease.scope, lease, parameters_sha256, checksum_sha256)
 
     async def _write_down_failure(self, lease: Lease, error: Exception) -> None:
         try:
@@ -159,7 +159,8 @@ class Attempts:
         self._wakeups.announce_end(ExportCompleted(job_id=job.job_id, org_id=job.org_id, status=JobStatus.FAILED))
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
-                await self._store.discard(object_key(job.org_id, job.job_id, csv.EXTENSION))
+                for key in (object_key(job), manifest_key(object_key(job))):
+                    await self._store.discard(key)
         except (StorageError, TimeoutError):
             log.warning("failed_export_not_cleaned_up", job_id=str(job.job_id))
 

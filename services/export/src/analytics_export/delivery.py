@@ -5,25 +5,38 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 import structlog
 from minio.datatypes import Part
 
 from analytics_core.errors import AnalyticsError
+from analytics_export.formats.catalogue import FORMATS
+from analytics_export.jobs import Job
 from analytics_export.limits import CLEAN_UP_SECONDS, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX
 from analytics_export.storage import ObjectStore, StorageError
+from analytics_export.templates import TemplateName
 
 log = structlog.get_logger()
+
+# The template that says nothing about its content is called after what it always holds.
+_PREFIXES = {name: name.value for name in TemplateName} | {TemplateName.FULL: "usage"}
 
 
 class TooLargeError(AnalyticsError):
     """The file has more parts than S3 takes."""
 
 
-def object_key(org_id: UUID, job_id: UUID, extension: str) -> str:
-    """Where an export's object lies; every attempt at a job writes the same one."""
-    return f"analytics/exports/{org_id}/{job_id}.{extension}"
+def object_key(job: Job) -> str:
+    """Where an export's object lies; every attempt at a job writes the same one, and no other job does."""
+    return f"analytics/exports/{job.org_id}/{job.job_id}.{FORMATS[job.request.format].extension}"
+
+
+def filename(job: Job) -> str:
+    """What a browser saves the file as; made of our own characters alone."""
+    request = job.request
+    span = f"{request.start:%Y%m%d}-{request.end:%Y%m%d}"
+    extension = FORMATS[request.format].extension
+    return f"{_PREFIXES[request.template]}-{request.granularity}-{span}-{job.job_id.hex[:8]}.{extension}"
 
 
 class ObjectUpload:

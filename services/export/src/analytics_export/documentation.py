@@ -1,13 +1,17 @@
 """What the OpenAPI document says beyond what Litestar reads from types: docstrings, and that bodies are closed."""
 
 import inspect
+from typing import Any
 
-from litestar.openapi.spec import OpenAPI, Schema
+from litestar.openapi.spec import OpenAPI, OpenAPIType, Schema
 
-from analytics_export.requests import CreateExport, Delivery, TimeRange
-from analytics_export.responses import Export, ExportError, ExportLinks, ExportList, ExportRange
+from analytics_export.filters import Filters
+from analytics_export.requests import NAMES, CreateExport, Delivery, TimeRange
+from analytics_export.responses import Export, ExportError, ExportLinks, ExportList, ExportRange, ExportTotals
 
-_STRUCTS = (CreateExport, TimeRange, Delivery, Export, ExportRange, ExportError, ExportLinks, ExportList)
+_STRUCTS = (
+    CreateExport, TimeRange, Delivery, Filters, Export, ExportRange, ExportError, ExportLinks, ExportList, ExportTotals,
+)  # fmt: skip
 
 
 def complete(document: OpenAPI) -> None:
@@ -17,3 +21,9 @@ def complete(document: OpenAPI) -> None:
         schema.description = inspect.getdoc(struct)
         if struct.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
+    body: Any = document.components.schemas[CreateExport.__name__]
+    for name, names in NAMES.items():
+        field = body.properties[name]
+        for alternative in field.one_of or [field]:
+            if alternative.type is OpenAPIType.STRING:
+                alternative.enum = names

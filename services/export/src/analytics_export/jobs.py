@@ -13,11 +13,18 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from analytics_core.access import OrgScope
 from analytics_core.database import ReadSession, WriteSession
 from analytics_core.sql import load_queries
+from analytics_export.filters import Filters
+from analytics_export.formats.catalogue import Format
 from analytics_export.limits import OPEN_JOBS_PER_ORG_MAX
+from analytics_export.outcomes import Confidence
 from analytics_export.ranges import Granularity
+from analytics_export.templates import TemplateName
+from analytics_export.totals import Totals, totals_from_json
 
 _QUERIES = load_queries("analytics_export", "jobs")
 
@@ -30,12 +37,6 @@ class JobStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     EXPIRED = "expired"
-
-
-class Format(StrEnum):
-    """The kind of file that an export writes."""
-
-    CSV = "csv"
 
 
 class ErrorCode(StrEnum):
@@ -51,15 +52,18 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """What to export. No models means all of them."""
+    """What to export, as `job_request` has checked it."""
 
-    granularity: Granularity
+    template: TemplateName
     format: Format
+    granularity: Granularity
     start: datetime
     end: datetime
-    models: tuple[str, ...]
+    timezone: str
+    group_by: tuple[str, ...]
+    filters: Filters
     requested_by: str
 
 
@@ -79,25 +83,41 @@ class Job:
     row_count: int | None
     size_bytes: int | None
     checksum_sha256: str | None
+    totals: Totals | None
+    watermark: datetime | None
+    confidence: Confidence | None
+    revision: int | None
     error_code: str | None
     error_detail: str | None
 
 
 def job_from_row(row: Any) -> Job:
     """A row with all columns of `export_jobs`."""
+    filters = msgspec.json.decode(row["filters"], type=Filters)
     request = JobRequest(
-        Granularity(row["granularity"]),
-        Format(row["format"]),
-        row["range_start"],
-        row["range_end"],
-        tuple(row["model_ids"]),
-        row["requested_by"],
+        template=TemplateName(row["template"]),
+        format=Format(row["format"]),
+        granularity=Granularity(row["granularity"]),
+        start=row["range_start"],
+        end=row["range_end"],
+        timezone=row["timezone"],
+        group_by=tuple(row["group_by"]),
+        filters=msgspec.structs.replace(filters, model_id=list(row["model_ids"])),
+        requested_by=row["requested_by"],
     )
     same_name = (
         "created_at", "started_at", "completed_at", "attempt", "object_key", "row_count", "size_bytes",
-        "checksum_sha256", "error_code", "error_detail",
+        "checksum_sha256", "watermark", "revision", "error_code", "error_detail",
     )  # fmt: skip
-    return Job(row["job_id"], row["org_id"], JobStatus(row["status"]), request, *(row[name] for name in same_name))
+    return Job(
+        job_id=row["job_id"],
+        org_id=row["org_id"],
+        status=JobStatus(row["status"]),
+        request=request,
+        totals=totals_from_json(row["totals"]) if row["totals"] else None,
+        confidence=Confidence(row["confidence"]) if row["confidence"] else None,
+        **{name: row[name] for name in same_name},
+    )
 
 
 async def create(session: WriteSession, scope: OrgScope, job_id: UUID, request: JobRequest) -> Job | None:
@@ -110,9 +130,13 @@ async def create(session: WriteSession, scope: OrgScope, job_id: UUID, request: 
         request.format,
         request.start,
         request.end,
-        list(request.models),
+        request.filters.model_id,
         request.requested_by,
         OPEN_JOBS_PER_ORG_MAX,
+        request.template,
+        request.timezone,
+        list(request.group_by),
+        msgspec.json.encode(msgspec.structs.replace(request.filters, model_id=[])).decode(),
     )
     return None if row is None else job_from_row(row)
 

@@ -4,6 +4,7 @@ A lease's owner is a name made for one attempt, so it is a fencing token too: an
 row, whoever holds the job now. All times are the database's.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,11 +14,14 @@ from analytics_core.errors import FencedError
 from analytics_core.sql import load_queries
 from analytics_export.jobs import ErrorCode, Job, job_from_row
 from analytics_export.limits import ATTEMPTS_MAX
+from analytics_export.outcomes import Outcome, Revision
+from analytics_export.totals import totals_json
 
 DATABASE_TROUBLE = (*UNREACHABLE, *REFUSED)
 """What the functions below raise when the database is away or in a state that it recovers from: try again later."""
 
 _QUERIES = load_queries("analytics_export", "leases")
+_TAKEN = "the job's lease is no longer this attempt's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,6 @@ class Lease:
     @property
     def is_last_attempt(self) -> bool:
         return self.job.attempt >= ATTEMPTS_MAX
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The file that an attempt has written."""
-
-    object_key: str
-    row_count: int
-    size_bytes: int
-    checksum_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +85,27 @@ async def succeed(session: WriteSession, scope: OrgScope, lease: Lease, outcome:
         outcome.row_count,
         outcome.size_bytes,
         outcome.checksum_sha256,
+        json.dumps(totals_json(outcome.totals)),
+        outcome.watermark,
+        outcome.confidence,
     )
     _require_one(changed)
+
+
+async def reserve_revision(
+    session: WriteSession, scope: OrgScope, lease: Lease, parameters_sha256: str, checksum_sha256: str
+) -> Revision:
+    """The revision of a file that is about to become visible, kept in its job.
+
+    Of two jobs with the same parameters, the second waits for the end of the first one's transaction. Raises
+    `FencedError` when the lease is another's.
+    """
+    await session.execute(_QUERIES["lock_revisions"], scope.org_id, parameters_sha256)
+    arguments = (scope.org_id, lease.job.job_id, lease.owner, parameters_sha256, checksum_sha256)
+    row = await session.fetch_row(_QUERIES["reserve_revision"], *arguments)
+    if row is None:
+        raise FencedError(_TAKEN)
+    return Revision(row["revision"], row["superseded_job_id"], row["superseded_sha256"])
 
 
 async def retry_later(
@@ -124,4 +137,4 @@ async def queue_state(session: ReadSession) -> QueueState:
 
 def _require_one(changed: int) -> None:
     if changed != 1:
-        raise FencedError("the job's lease is no longer this attempt's")
+        raise FencedError(_TAKEN)

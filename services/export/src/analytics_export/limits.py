@@ -6,8 +6,9 @@ MEBIBYTE = 1 << 20
 
 # A month is no fixed time, so the longest monthly range is counted in months: all that the daily rollup keeps.
 MONTHLY_MONTHS_MAX = 13
-MODELS_MAX = 100
-MODEL_ID_CHARACTERS_MAX = 200
+FILTER_VALUES_MAX = 100
+IDENTIFIER_CHARACTERS_MAX = 200
+NAMES_SUGGESTED_MAX = 20
 SUBJECT_CHARACTERS_MAX = 500
 
 OPEN_JOBS_PER_ORG_MAX = 100

@@ -11,11 +11,12 @@ from analytics_core.buckets import DAY, HOUR
 
 
 class Granularity(StrEnum):
-    """What a row of the file sums up."""
+    """What a row of the file sums up; `events` is one row an event."""
 
     HOURLY = "hourly"
     DAILY = "daily"
     MONTHLY = "monthly"
+    EVENTS = "events"
 
     @property
     def bucket_width(self) -> timedelta:
@@ -24,8 +25,13 @@ class Granularity(StrEnum):
 
 
 def first_bucket_from(moment: datetime, granularity: Granularity) -> datetime:
-    """The first start of a bucket that is not before the moment. Raises `OverflowError` at the end of time."""
+    """The first start of a bucket that is not before the moment; for events the moment itself.
+
+    Raises `OverflowError` at the end of time.
+    """
     utc = moment.astimezone(UTC)
+    if granularity is Granularity.EVENTS:
+        return utc
     midnight = utc.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight + -((midnight - utc) // granularity.bucket_width) * granularity.bucket_width
 

@@ -1,25 +1,33 @@
 """What callers may ask for, and the checks that the types do not make. Field names are the contract."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 
 from analytics_core.buckets import DAY
 from analytics_core.errors import FieldError, InvalidRequest
+from analytics_core.events import Status
 from analytics_core.units import format_duration
-from analytics_export.jobs import Format, JobRequest
-from analytics_export.limits import (
-    MODEL_ID_CHARACTERS_MAX,
-    MODELS_MAX,
-    MONTHLY_MONTHS_MAX,
-    SUBJECT_CHARACTERS_MAX,
-)
+from analytics_export.filters import Filters, Values
+from analytics_export.formats.catalogue import Format
+from analytics_export.jobs import JobRequest
+from analytics_export.limits import MONTHLY_MONTHS_MAX, SUBJECT_CHARACTERS_MAX
 from analytics_export.ranges import Granularity, first_bucket_from, months_touched
 from analytics_export.settings import Settings
+from analytics_export.templates import GROUPABLE, TEMPLATES, Template, TemplateName, in_file_order
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339 with an offset.")]
-_ModelId = Annotated[str, msgspec.Meta(min_length=1, max_length=MODEL_ID_CHARACTERS_MAX)]
+Named = TypeVar("Named", bound=StrEnum)
+
+# The fields of a body that take one of some names. Checked here and not by types, so that a refusal says what there is.
+NAMES: dict[str, list[str]] = {
+    "template": list(TemplateName),
+    "granularity": list(Granularity),
+    "format": list(Format),
+}
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -27,7 +35,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
 
 class TimeRange(_Body, frozen=True, kw_only=True):
-    """The hours or days that start within [start, end), in UTC."""
+    """The buckets that start within [start, end) in the time zone, or the events that occurred in it."""
 
     start: _Time
     end: _Time
@@ -40,33 +48,106 @@ class Delivery(_Body, frozen=True, kw_only=True):
     bucket: str | None = None
 
 
-class CreateExport(_Body, frozen=True, kw_only=True):
-    """An export to be made. No models means all models."""
+class ExportQuestion(_Body, frozen=True, kw_only=True):
+    """What an export is about, whatever the period. No models means all models.
+
+    `GET /exports/templates` lists what each template takes; its own `granularity` and `groupBy` hold when left out.
+    """
+
+    template: str = TemplateName.FULL
+    granularity: str | None = None
+    format: str = Format.CSV
+    timezone: Annotated[str, msgspec.Meta(max_length=64, description="IANA name, such as Europe/Berlin.")] = "UTC"
+    group_by: Annotated[list[str], msgspec.Meta(max_length=10)] | None = None
+    models: Values = []
+    filters: Filters = msgspec.field(default_factory=Filters)
+
+
+class CreateExport(ExportQuestion, frozen=True, kw_only=True):
+    """An export to be made: a question about a period."""
 
     time_range: TimeRange
-    granularity: Granularity = Granularity.DAILY
-    format: Format = Format.CSV
-    models: Annotated[list[_ModelId], msgspec.Meta(max_length=MODELS_MAX)] = []
     delivery: Delivery | None = None
+
+
+class _Checks:
+    """Collects what is wrong, so that all of it is named at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def refuse(self, field: str, detail: str) -> None:
+        self.errors.append(FieldError(field, detail))
+
+    def known(self, field: str, given: str, names: Collection[str]) -> bool:
+        """Whether there is such a name; refuses it, naming those that there are, when not."""
+        if given in names:
+            return True
+        self.refuse(field, f"there is no {given[:100]!r}; there are: {', '.join(names)}")
+        return False
+
+    def one_of(self, field: str, given: str, kind: type[Named], default: Named) -> Named:
+        return kind(given) if self.known(field, given, list(kind)) else default
 
 
 def job_request(body: CreateExport, settings: Settings, subject: str) -> JobRequest:
     """The job that a body asks for. Raises `InvalidRequest` with every field that is wrong."""
-    errors = [*_range_errors(body, settings), *_other_errors(body, settings)]
-    if errors:
-        raise InvalidRequest("; ".join(f"{error.field}: {error.detail}" for error in errors), errors=tuple(errors))
+    checks = _Checks()
+    template = TEMPLATES[checks.one_of("template", body.template, TemplateName, TemplateName.FULL)]
+    granularity = _granularity(body, template, checks)
+    file_format = checks.one_of("format", body.format, Format, Format.CSV)
+    _check_timezone(body.timezone, checks)
+    group_by = _group_by(body, template, granularity, checks)
+    checks.errors.extend(_range_errors(body.time_range, granularity, settings))
+    filters = _filters(body, checks)
+    _check_bucket(body.delivery, settings, checks)
+    if checks.errors:
+        detail = "; ".join(f"{error.field}: {error.detail}" for error in checks.errors)
+        raise InvalidRequest(detail, errors=tuple(checks.errors))
     return JobRequest(
-        body.granularity,
-        body.format,
-        body.time_range.start.astimezone(UTC),
-        body.time_range.end.astimezone(UTC),
-        tuple(dict.fromkeys(body.models)),
-        subject.replace("\0", "\N{REPLACEMENT CHARACTER}")[:SUBJECT_CHARACTERS_MAX],
+        template=template.name,
+        format=file_format,
+        granularity=granularity,
+        start=body.time_range.start.astimezone(UTC),
+        end=body.time_range.end.astimezone(UTC),
+        timezone=body.timezone,
+        group_by=group_by,
+        filters=filters,
+        requested_by=subject.replace("\0", "\N{REPLACEMENT CHARACTER}")[:SUBJECT_CHARACTERS_MAX],
     )
 
 
-def _range_errors(body: CreateExport, settings: Settings) -> list[FieldError]:
-    start, end, granularity = body.time_range.start, body.time_range.end, body.granularity
+def _granularity(body: CreateExport, template: Template, checks: _Checks) -> Granularity:
+    default = template.granularities[0]
+    if body.granularity is None:
+        return default
+    asked = checks.one_of("granularity", body.granularity, Granularity, default)
+    if asked not in template.granularities:
+        accepted = ", ".join(template.granularities)
+        checks.refuse("granularity", f"the template {template.name} has no {asked} rows; there are: {accepted}")
+    return asked
+
+
+def _check_timezone(name: str, checks: _Checks) -> None:
+    if name != "UTC":
+        checks.refuse("timezone", "only UTC is supported")
+
+
+def _group_by(body: CreateExport, template: Template, granularity: Granularity, checks: _Checks) -> tuple[str, ...]:
+    if granularity is Granularity.EVENTS or template.group_by is not None:
+        own = () if granularity is Granularity.EVENTS else template.group_by or ()
+        if body.group_by is not None and set(body.group_by) != set(own):
+            checks.refuse("groupBy", f"the template {template.name} has its own: {', '.join(own) or 'none'}")
+        return own
+    if body.group_by is None:
+        return ("model",)
+    for index, name in enumerate(body.group_by):
+        checks.known(f"groupBy[{index}]", name, GROUPABLE)
+    return in_file_order(body.group_by)
+
+
+def _range_errors(time_range: TimeRange, granularity: Granularity, settings: Settings) -> list[FieldError]:
+    start, end = time_range.start, time_range.end
     if end <= start:
         return [FieldError("timeRange.end", "must be after timeRange.start")]
     try:
@@ -82,7 +163,8 @@ def _range_errors(body: CreateExport, settings: Settings) -> list[FieldError]:
         return [FieldError("timeRange", too_long)] if months > MONTHLY_MONTHS_MAX else []
     if end - start > settings.export_range_max:
         spans, limit = _spelled(end - start), _spelled(settings.export_range_max)
-        return [FieldError("timeRange", f"spans {spans}; {granularity} rows are written for at most {limit}")]
+        rows = "events" if granularity is Granularity.EVENTS else f"{granularity} rows"
+        return [FieldError("timeRange", f"spans {spans}; {rows} are written for at most {limit}")]
     return []
 
 
@@ -92,15 +174,25 @@ def _spelled(duration: timedelta) -> str:
     return " and ".join([*parts, format_duration(rest)] if rest or not parts else parts)
 
 
-def _other_errors(body: CreateExport, settings: Settings) -> list[FieldError]:
-    errors = [
-        FieldError(f"models[{index}]", "must not contain NUL")
-        for index, model in enumerate(body.models)
-        if "\0" in model
+def _filters(body: CreateExport, checks: _Checks) -> Filters:
+    filters = body.filters
+    if body.models and filters.model_id:
+        checks.refuse("filters.modelId", "is another name for models: give one of them")
+    named = [("models", body.models)]
+    named += [
+        (f"filters.{field.encode_name}", getattr(filters, field.name)) for field in msgspec.structs.fields(Filters)
     ]
-    bucket = body.delivery.bucket if body.delivery else None
+    for name, values in named:
+        for index, value in enumerate(values):
+            if "\0" in value:
+                checks.refuse(f"{name}[{index}]", "must not contain NUL")
+    for index, status in enumerate(filters.status):
+        checks.known(f"filters.status[{index}]", status, get_args(Status))
+    return msgspec.structs.replace(filters, model_id=list(dict.fromkeys(body.models or filters.model_id)))
+
+
+def _check_bucket(delivery: Delivery | None, settings: Settings, checks: _Checks) -> None:
+    bucket = delivery.bucket if delivery else None
     if bucket is not None and bucket != settings.s3_bucket:
-        errors.append(
-            FieldError("delivery.bucket", f"exports go to {settings.s3_bucket!r}; leave the field out or name that one")
-        )
-    return errors
+        own = settings.s3_bucket
+        checks.refuse("delivery.bucket", f"exports go to {own!r}; leave the field out or name that one")

@@ -1,13 +1,21 @@
 """What the API answers with. Field names and meanings are the contract; the docstrings end up in it."""
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
 from analytics_core.http.app import API_PREFIX
-from analytics_export.jobs import Format, Job, JobStatus
+from analytics_export.filters import Filters
+from analytics_export.formats.catalogue import Format
+from analytics_export.jobs import Job, JobStatus
+from analytics_export.outcomes import Confidence
 from analytics_export.ranges import Granularity
+from analytics_export.templates import TemplateName
+from analytics_export.totals import Totals
+
+ExactCents = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]{6}$", description="Exact cents, as text.")]
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -28,15 +36,31 @@ class ExportError(_Answer, frozen=True, kw_only=True):
     detail: str
 
 
+class ExportTotals(_Answer, frozen=True, kw_only=True):
+    """Sums over the rows of the file, from the snapshot that it was written from."""
+
+    events: int
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    reasoning_tokens: int
+    cost_estimate_cents: ExactCents
+
+
 class ExportLinks(_Answer, frozen=True, kw_only=True):
-    """Paths on this host; `download` is null until there is a file."""
+    """Paths on this host; `download` and `manifest` are null until there is a file."""
 
     self: str
     download: str | None
+    manifest: str | None
 
 
 class Export(_Answer, frozen=True, kw_only=True):
     """One export. `checksum` is the SHA-256 of the file in hexadecimal; models [] means all of them.
+
+    Files of the same parameters are revisions of each other: equal bytes have the same `revision`, and a file that has
+    changed since, by late events for example, the next one. `watermark` is the time before which everything accepted is
+    in the file, `confidence` says whether that covers its period.
 
     `status` goes from pending over running to succeeded or failed. A failed attempt puts it back to pending, with the
     reason in `error`, until the attempts are used up.
@@ -45,10 +69,14 @@ class Export(_Answer, frozen=True, kw_only=True):
     job_id: UUID
     org_id: UUID
     status: JobStatus
+    template: TemplateName
     granularity: Granularity
     format: Format
     time_range: ExportRange
+    timezone: str
+    group_by: list[str]
     models: list[str]
+    filters: Filters
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
@@ -56,6 +84,10 @@ class Export(_Answer, frozen=True, kw_only=True):
     row_count: int | None
     size_bytes: int | None
     checksum: str | None
+    totals: ExportTotals | None
+    watermark: datetime | None
+    confidence: Confidence | None
+    revision: int | None
     initiated_by: str
     error: ExportError | None
     links: ExportLinks
@@ -75,24 +107,47 @@ def export_path(job: Job) -> str:
 
 def export_from_job(job: Job) -> Export:
     """A job as the API shows it."""
-    path = export_path(job)
+    path, request = export_path(job), job.request
     error = ExportError(code=job.error_code, detail=job.error_detail or "") if job.error_code else None
+    done, there = job.completed_at is not None, job.status is JobStatus.SUCCEEDED
     return Export(
         job_id=job.job_id,
         org_id=job.org_id,
         status=job.status,
-        granularity=job.request.granularity,
-        format=job.request.format,
-        time_range=ExportRange(start=job.request.start, end=job.request.end),
-        models=list(job.request.models),
+        template=request.template,
+        granularity=request.granularity,
+        format=request.format,
+        time_range=ExportRange(start=request.start, end=request.end),
+        timezone=request.timezone,
+        group_by=list(request.group_by),
+        models=request.filters.model_id,
+        filters=msgspec.structs.replace(request.filters, model_id=[]),
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.completed_at,
         attempts=job.attempt,
         row_count=job.row_count,
         size_bytes=job.size_bytes,
-        checksum=job.checksum_sha256,
-        initiated_by=job.request.requested_by,
+        # A running attempt has written down what it is about to make.
+        checksum=job.checksum_sha256 if done else None,
+        totals=_totals(job.totals) if job.totals else None,
+        watermark=job.watermark,
+        confidence=job.confidence,
+        revision=job.revision if done else None,
+        initiated_by=request.requested_by,
         error=error,
-        links=ExportLinks(self=path, download=f"{path}/download" if job.status is JobStatus.SUCCEEDED else None),
+        links=ExportLinks(
+            self=path, download=f"{path}/download" if there else None, manifest=f"{path}/manifest" if there else None
+        ),
+    )
+
+
+def _totals(totals: Totals) -> ExportTotals:
+    return ExportTotals(
+        events=totals.events,
+        input_tokens=totals.input_tokens,
+        output_tokens=totals.output_tokens,
+        cached_input_tokens=totals.cached_input_tokens,
+        reasoning_tokens=totals.reasoning_tokens,
+        cost_estimate_cents=str(totals.cost_estimate_cents),
     )

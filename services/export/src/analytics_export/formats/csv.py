@@ -1,16 +1,16 @@
 """CSV by RFC 4180: PostgreSQL writes it, apart from the ends of its lines."""
 
-from analytics_export.jobs import Job
-from analytics_export.rows import Sink
-
-EXTENSION = "csv"
-MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
+from typing import Protocol
 
 
-def filename(job: Job) -> str:
-    """What a browser saves the file as; made of our own characters alone."""
-    request = job.request
-    return f"usage-{request.granularity}-{request.start:%Y%m%d}-{request.end:%Y%m%d}-{job.job_id.hex[:8]}.{EXTENSION}"
+class Output(Protocol):
+    """Where the records go: the file itself, or what compresses them."""
+
+    async def write(self, piece: bytes) -> None:
+        """Take the next bytes."""
+
+    async def finish(self) -> None:
+        """Nothing follows."""
 
 
 class CrlfRecords:
@@ -20,17 +20,24 @@ class CrlfRecords:
     it. Pieces may be cut anywhere.
     """
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, output: Output) -> None:
+        self._output = output
         self._quoted = False
 
     async def write(self, piece: bytes) -> None:
         """Take the next piece of the file."""
         if b'"' not in piece:
-            await self._sink(piece if self._quoted else piece.replace(b"\n", b"\r\n"))
+            await self._output.write(piece if self._quoted else piece.replace(b"\n", b"\r\n"))
             return
         texts = piece.split(b'"')
         outside = slice(1 if self._quoted else 0, None, 2)
         texts[outside] = [text.replace(b"\n", b"\r\n") for text in texts[outside]]
         self._quoted ^= len(texts) % 2 == 0
-        await self._sink(b'"'.join(texts))
+        await self._output.write(b'"'.join(texts))
+
+    async def finish(self) -> None:
+        """The last record has ended already."""
+        await self._output.finish()
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -16,7 +16,8 @@ from analytics_core.http.app import API_PREFIX
 from analytics_core.http.problems import problem_responses
 from analytics_core.messages import ExportRequested
 from analytics_export import jobs
-from analytics_export.formats import csv
+from analytics_export.delivery import filename
+from analytics_export.formats.catalogue import FORMATS
 from analytics_export.jobs import Job, JobPosition, JobStatus
 from analytics_export.limits import CURSOR_CHARACTERS_MAX, OPEN_JOBS_PER_ORG_MAX, PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX
 from analytics_export.paging import decode_cursor, encode_cursor
@@ -74,8 +75,8 @@ async def create_export(
 ) -> Response[Export]:
     """Queues a job and answers at once; `Location` is where to follow it.
 
-    The file holds the UTC hours or days that start within [start, end), as the usage API counts them; a monthly one
-    holds the same days, summed by month.
+    The file holds the hours or days that start within [start, end), as the usage API counts them; a monthly one holds
+    the same days, summed by month. Raw events are those that occurred in the range.
     """
     request = job_request(data, settings, decision.principal.subject)
     async with database.write(org_scope) as session:
@@ -171,8 +172,8 @@ async def download_export(
         raise Conflict(_WHY_NO_FILE[job.status])
     url = store.signed_url(
         job.object_key,
-        filename=csv.filename(job),
-        media_type=csv.MEDIA_TYPE,
+        filename=filename(job),
+        media_type=FORMATS[job.request.format].media_type,
         valid_for=settings.export_signed_url_ttl,
     )
     return Redirect(url, status_code=302, headers={**_NOT_STORED, "Referrer-Policy": "no-referrer"})

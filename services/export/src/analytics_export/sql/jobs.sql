@@ -2,8 +2,9 @@
 -- Counting and inserting in one statement keeps the limit close; it guards the shared queue, not money, so the few
 -- jobs that concurrent callers may add beyond it do no harm.
 INSERT INTO analytics.export_jobs
-    (job_id, org_id, granularity, format, range_start, range_end, model_ids, requested_by)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8
+    (job_id, org_id, granularity, format, range_start, range_end, model_ids, requested_by, template, timezone, group_by,
+    filters)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10, $11, $12, $13::jsonb
 WHERE (
     SELECT count(*) FROM analytics.export_jobs WHERE org_id = $2 AND status IN ('pending', 'running')
 ) < $9

@@ -36,8 +36,35 @@ WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
 -- The checksum belongs to the object that this attempt wrote: nobody else may set it.
 UPDATE analytics.export_jobs
 SET status = 'succeeded', completed_at = clock_timestamp(), object_key = $4, row_count = $5, size_bytes = $6,
-    checksum_sha256 = $7, error_code = NULL, error_detail = NULL, lease_owner = NULL, lease_until = NULL
+    checksum_sha256 = $7, totals = $8::jsonb, watermark = $9, confidence = $10, error_code = NULL, error_detail = NULL, lease_owner = NULL, lease_until = NULL
 WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
+
+-- lock_revisions --
+-- One numbering at a time for each question; held until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('export revision ' || $1::uuid || ' ' || $2::text, 0))
+
+-- reserve_revision --
+-- The same bytes as the newest file of the same parameters are the same revision, other bytes are the next one. A job
+-- that failed has no file. Asked again by a later attempt, a job forgets the number that it had.
+WITH others AS (
+    SELECT job_id, revision, checksum_sha256, completed_at
+    FROM analytics.export_jobs
+    WHERE org_id = $1 AND parameters_sha256 = $4 AND revision IS NOT NULL AND job_id <> $2
+        AND status IN ('running', 'succeeded', 'expired')
+), numbered AS (
+    SELECT coalesce(max(revision) FILTER (WHERE revision = newest AND checksum_sha256 = $5), max(newest) + 1, 1) AS revision
+    FROM (SELECT revision, checksum_sha256, max(revision) OVER () AS newest FROM others) AS counted
+), superseded AS (
+    SELECT others.job_id, others.checksum_sha256
+    FROM others JOIN numbered ON others.revision < numbered.revision
+    ORDER BY others.revision DESC, others.completed_at DESC NULLS LAST, others.job_id
+    LIMIT 1
+)
+UPDATE analytics.export_jobs AS job
+SET revision = numbered.revision, parameters_sha256 = $4, checksum_sha256 = $5
+FROM numbered LEFT JOIN superseded ON true
+WHERE job.org_id = $1 AND job.job_id = $2 AND job.lease_owner = $3 AND job.status = 'running'
+RETURNING job.revision, superseded.job_id AS superseded_job_id, superseded.checksum_sha256 AS superseded_sha256
 
 -- retry_job --
 -- The error stays visible while the job waits for its next attempt.

@@ -1,5 +1,5 @@
 -- hourly_usage --
--- What an hourly export is made of; the columns of the three sources are the same.
+-- What an hourly export is made of; the columns of the sources are the same.
 SELECT bucket_start, model_id, invocations, error_count, timeout_count, throttled_count, input_tokens, output_tokens,
     cached_input_tokens, reasoning_tokens, cost_microcents
 FROM analytics.usage_hourly
@@ -26,27 +26,24 @@ WHERE org_id = $1::uuid AND bucket_start >= $2::timestamptz AND bucket_start < $
     AND (cardinality($4::text[]) = 0 OR model_id = ANY ($4::text[]))
 GROUP BY date_trunc('month', bucket_start, 'UTC'), model_id
 
--- usage_rows --
--- The file, from one of the sources above as `usage`. The names are its header; contracts/exports/usage-csv.md explains
--- them. A UNION ALL of the sources would be one statement, but sorts a million rows where this walks the primary key.
-SELECT
-    to_char(usage.bucket_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS bucket_start,
-    $1::uuid AS organization_id,
-    -- A spreadsheet runs a cell that begins with one of these as a formula; a leading apostrophe makes it text. An
-    -- apostrophe of the id's own is doubled, so that dropping one always gives the id back.
-    CASE WHEN strpos(E'=+-@\t\r\n''＝＋－＠', left(usage.model_id, 1)) > 0
-        THEN '''' || usage.model_id ELSE usage.model_id END AS model_id,
-    invocations AS request_count,
-    invocations - error_count - timeout_count - throttled_count AS success_count,
-    error_count,
-    timeout_count,
-    throttled_count,
-    input_tokens,
-    output_tokens,
-    cached_input_tokens,
-    reasoning_tokens,
-    input_tokens + output_tokens AS tokens_total,
-    -- An integer times a numeric of six decimals is exact and has six decimals.
-    cost_microcents * 0.000001 AS cost_estimate_cents
-FROM usage
-ORDER BY usage.bucket_start, usage.model_id
+-- events --
+-- The raw events that match every filter; an empty list filters nothing. Events that no fold has counted yet are in.
+SELECT occurred_at, event_id, model_id, status, error_code, latency_ms, client_id, actor_id, metadata,
+    1 AS invocations, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_microcents
+FROM analytics.visible_events
+WHERE org_id = $1::uuid AND occurred_at >= $2::timestamptz AND occurred_at < $3::timestamptz
+    AND (cardinality($4::text[]) = 0 OR model_id = ANY ($4::text[]))
+    AND (cardinality($5::text[]) = 0 OR status = ANY ($5::text[]))
+    AND (cardinality($6::text[]) = 0 OR client_id = ANY ($6::text[]))
+    AND (cardinality($7::text[]) = 0 OR actor_id = ANY ($7::text[]))
+    AND (cardinality($8::text[]) = 0 OR left(metadata ->> 'project', 200) = ANY ($8::text[]))
+    AND (cardinality($9::text[]) = 0 OR error_code = ANY ($9::text[]))
+
+-- sums --
+-- What the rows of `source` add up to, in the snapshot that the file is written from.
+SELECT count(*) AS row_count, coalesce(sum(invocations), 0)::text AS events,
+    coalesce(sum(input_tokens), 0)::text AS input_tokens, coalesce(sum(output_tokens), 0)::text AS output_tokens,
+    coalesce(sum(cached_input_tokens), 0)::text AS cached_input_tokens,
+    coalesce(sum(reasoning_tokens), 0)::text AS reasoning_tokens,
+    coalesce(sum(cost_microcents), 0)::text AS cost_microcents
+FROM source
