@@ -1,10 +1,13 @@
 """What the tests of ingest share: publishing, the service as a process, and the tables as it left them."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -114,6 +117,15 @@ class IngestStage(Tables):
 
     def start(self, *, wait: bool = True, **overrides: str) -> ServiceProcess:
         return self.processes.start("analytics-ingest", self.env(**overrides), wait=wait)
+
+    def command(self, *words: str) -> str:
+        """What `analytics-ingest WORDS` prints, once it has ended well."""
+        program = Path(sys.prefix) / "bin" / "analytics-ingest"
+        done = subprocess.run(
+            [program, *words], env=self.env(), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

@@ -128,6 +128,17 @@ async def test_a_stream_made_anew_stops_its_partition(stage: IngestStage) -> Non
     assert stage.totals()["received"] == 100
     assert stage.next_offset() == 100
 
+    said = await asyncio.to_thread(stage.command, "partitions", "reset", "--partition", "0", "--to", "first")
+    totals = await asyncio.to_thread(stage.wait_until_received, 250)
+
+    assert "was at 100, continues at 0" in said
+    assert (totals["stored"], totals["duplicates"]) == (250, 0)
+    assert metric(service, "analytics_ingestion_stopped", partition="0") == 0
+    assert stage.value("SELECT count(*) FROM analytics.stream_gaps") == 0
+    recorded = stage.rows("SELECT action, decision, path FROM analytics.audit_log")
+    assert {"action": "platform:partitions:change", "decision": "allow"}.items() <= recorded[0].items()
+    assert recorded[0]["path"] == "partitions reset --partition 0 --to first"
+
 
 async def test_a_stream_that_lost_its_end_stops_its_partition(stage: IngestStage) -> None:
     """Empty behind the committed offset: waiting for the numbers to come again would swallow as many events."""
@@ -142,6 +153,29 @@ async def test_a_stream_that_lost_its_end_stops_its_partition(stage: IngestStage
 
     wait_for(lambda: "ends before offset 499" in readiness(service)[1]["partitions"], "the reason")
     assert stage.next_offset() == 500
+
+    await asyncio.to_thread(stage.command, "partitions", "reset", "--partition", "0", "--to", "next")
+    await publish(stage.rabbitmq, bodies(5, 10))
+    totals = await asyncio.to_thread(stage.wait_until_received, 5)
+    listed = await asyncio.to_thread(stage.command, "partitions", "list")
+
+    assert totals["stored"] == 5
+    assert "next offset 15" in listed
+    assert "10 offsets never read" in listed
+    assert "the stream has 0 to 14" in listed
+
+
+async def test_a_partition_that_nobody_reads_any_more_is_retired(stage: IngestStage) -> None:
+    """Its row would hold the freshness of the whole platform back for ever, as long as it counts."""
+    stage.rows(
+        "INSERT INTO analytics.stream_offsets (stream, partition, accepted_through)"
+        " VALUES ('before', 0, clock_timestamp()), ('before', 1, NULL)"
+    )
+    assert stage.value("SELECT analytics.watermark()") is None
+
+    await asyncio.to_thread(stage.command, "partitions", "retire", "--stream", "before", "--partition", "1")
+
+    assert stage.value("SELECT analytics.watermark()") is not None
 
 
 async def test_messages_that_retention_removed_are_reported(stage: IngestStage) -> None:
@@ -165,6 +199,10 @@ async def test_messages_that_retention_removed_are_reported(stage: IngestStage) 
     assert first > 0
     assert metric(service, "analytics_ingestion_gaps_total", partition="0") == 1
     assert f'"next_offset": {first}' in service.log()
+    (gap,) = stage.rows("SELECT first_offset, end_offset, reason, before_at FROM analytics.stream_gaps")
+    assert (gap["first_offset"], gap["end_offset"], gap["reason"]) == (0, first, "retention")
+    assert gap["before_at"] is not None
+    assert f"offsets 0 to {first - 1}, retention" in await asyncio.to_thread(stage.command, "partitions", "gaps")
     assert stage.totals()["stored"] == 4000 - first
 
 

@@ -12,7 +12,7 @@ from analytics_ingest import stream_client, stream_reader
 from analytics_ingest.chunks import Chunk, read_bodies
 from analytics_ingest.limits import READER_CREDIT
 from analytics_ingest.stream_client import Broker, ReaderFailed, StreamSpec, connect
-from analytics_ingest.stream_reader import StreamReader, open_reader
+from analytics_ingest.stream_reader import StreamReader, ends_of, open_reader
 from tests.integration.ingest.streaming import publish, publish_messages
 from tests.support.stack import RabbitMq
 
@@ -149,6 +149,23 @@ async def test_being_caught_up_is_proven_only_when_everything_was_taken(
             assert await reader.is_caught_up() is False
             assert await read(reader, 1) == [b"%d" % number]
             assert await reader.is_caught_up()
+
+
+async def test_the_ends_of_a_partition_are_found_beside_reading_it(
+    rabbitmq: RabbitMq, broker: Broker, spec: StreamSpec
+) -> None:
+    """The lag in messages, and what an operator's reset needs; the question must not cost the reader a chunk."""
+    with pytest.raises(ReaderFailed, match="does not exist"):
+        await ends_of(broker, "test", spec, 0)
+    async with open_reader(broker, "test", spec, 0, 0) as reader:
+        assert await ends_of(broker, "test", spec, 0) == (0, 0)
+        assert await reader.end_offset() is None
+        for number in range(3):
+            await publish(rabbitmq, [b"%d" % number] * 10, spec.name)
+            assert await reader.end_offset() == 10 * (number + 1)
+        assert len(await read(reader, 30)) == 30
+        assert await reader.is_caught_up()
+    assert await ends_of(broker, "test", spec, 0) == (0, 30)
 
 
 async def test_memory_does_not_follow_the_backlog(

@@ -73,7 +73,7 @@ def test_removed_messages_are_a_gap() -> None:
     """Retention was faster than ingest: the loss is reported with its bounds, and reading goes on."""
     continuity = Continuity(1000, NOON)
 
-    assert continuity.admit(chunk(5000, 10, LATER)) == (0, Gap(1000, 5000))
+    assert continuity.admit(chunk(5000, 10, LATER)) == (0, Gap(1000, 5000, NOON, LATER))
     assert continuity.is_proven
     assert continuity.admit(chunk(5010, 10, LATER)) == (0, None)
 
@@ -91,4 +91,4 @@ def test_a_jump_while_reading_is_a_gap() -> None:
     continuity = Continuity(0, None)
     continuity.admit(chunk(0, 10))
 
-    assert continuity.admit(chunk(100_000, 10, LATER)) == (0, Gap(10, 100_000))
+    assert continuity.admit(chunk(100_000, 10, LATER)) == (0, Gap(10, 100_000, NOON, LATER))

@@ -38,6 +38,8 @@ class PlatformAction(StrEnum):
     AUDIT_READ = "platform:audit:read"
     DEAD_LETTERS_READ = "platform:dead-letters:read"
     DEAD_LETTERS_REPLAY = "platform:dead-letters:replay"
+    PARTITIONS_READ = "platform:partitions:read"
+    PARTITIONS_CHANGE = "platform:partitions:change"
 
 
 # Freshness has no role of its own: whoever may see numbers may see how fresh they are.

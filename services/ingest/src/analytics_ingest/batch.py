@@ -8,6 +8,7 @@ from typing import NamedTuple
 from analytics_core.events import UsageEvent
 from analytics_ingest.chunks import Unreadable
 from analytics_ingest.cloud_batches import cloud_events_in
+from analytics_ingest.continuity import Gap
 from analytics_ingest.decode import Rejection, StreamReason, decode, rejection
 from analytics_ingest.event_rows import TIME, AcceptedTimes, plain_row, row_of, time_bytes
 from analytics_ingest.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, LATE_AFTER
@@ -52,6 +53,7 @@ class Batch:
     events: list[bytes] = field(default_factory=list)
     event_positions: list[int] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     unknown_field_events: int = 0
     is_late: bool = False
     _pieces: list[_Piece] = field(default_factory=list)
@@ -87,6 +89,7 @@ class Batch:
         batch = Batch(self.retention, unstorable, self.events_max, self.bytes_max)
         for piece in self._pieces:
             batch.add(*piece)
+        batch.gaps = self.gaps
         return batch
 
     def _add_unusual(self, body: bytes | Unreadable, offset: int, accepted_at: datetime) -> None:

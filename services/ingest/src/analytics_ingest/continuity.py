@@ -18,10 +18,15 @@ class OffsetRegression(AnalyticsError):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Offsets that the stream no longer has: retention removed messages before they were read."""
+    """Offsets that the stream no longer has: retention removed messages before they were read.
+
+    They were accepted after `after_at` (unknown for a stream that was never read) and not after `before_at`.
+    """
 
     first_offset: int
     end_offset: int
+    after_at: datetime | None
+    before_at: datetime
 
 
 class Continuity:
@@ -43,7 +48,9 @@ class Continuity:
         if chunk.first_offset < self._next_offset:
             self._check_same_stream(chunk)
         jump = chunk.first_offset - self._next_offset
-        gap = Gap(self._next_offset, chunk.first_offset) if jump > HOUSEKEEPING_OFFSETS_MAX else None
+        gap = None
+        if jump > HOUSEKEEPING_OFFSETS_MAX:
+            gap = Gap(self._next_offset, chunk.first_offset, self._last_accepted_at, chunk.accepted_at)
         skip = min(max(0, -jump), chunk.records)
         if skip < chunk.records or chunk.end_offset == self._next_offset:
             self.is_proven = True

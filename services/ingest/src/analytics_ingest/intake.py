@@ -54,7 +54,7 @@ class Intake:
                 wait = BUSY_POLL_SECONDS
             chunk = await self._reader.next_chunk(wait)
             if chunk is not None:
-                self._open(chunk)
+                self._open(chunk, batch)
         return batch if batch.received else None
 
     async def is_caught_up(self) -> bool:
@@ -74,9 +74,10 @@ class Intake:
         self._position += batch.add(bodies, self._chunk.first_offset + self._position, self._chunk.accepted_at)
         await asyncio.sleep(0)
 
-    def _open(self, chunk: Chunk) -> None:
+    def _open(self, chunk: Chunk, batch: Batch) -> None:
         skip, gap = self._continuity.admit(chunk)
         if gap is not None:
+            batch.gaps.append(gap)
             GAPS.labels(self._partition).inc()
             log.error(
                 "stream_gap",

@@ -45,7 +45,13 @@ CONNECTIONS_BESIDE_BATCHES = 3
 IDLE_PROBE_AFTER = timedelta(seconds=1)
 # A probe's answer takes milliseconds; the connection is rebuilt when it takes this long.
 BROKER_ANSWER_MAX = timedelta(seconds=5)
-# Open, log in, look up, subscribe.
+# The last chunk comes within milliseconds, unless the stream is empty.
+LAST_CHUNK_MAX = timedelta(seconds=2)
+# How often the broker is asked for its last chunk, which tells the lag in messages: one chunk more to transfer.
+LAG_EVERY = timedelta(seconds=5)
+# Messages are there and none comes, although the connection answers: the subscription is dead. Nobody else notices.
+STALLED_AFTER = timedelta(seconds=30)
+# Open, log in, look up; and as long again to subscribe.
 READER_OPEN_MAX = timedelta(seconds=15)
 # What the accepted-through time is set back by, for clocks of broker and database that differ and for the moment
 # between the broker's write and its notice to the reader.

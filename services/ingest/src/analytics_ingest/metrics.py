@@ -48,6 +48,17 @@ STREAM_LAG = Gauge(
     " it knows. Grows while ingest is too slow, stopped or cut off from database or broker.",
     ["partition"],
 )
+STREAM_LAG_MESSAGES = Gauge(
+    "analytics_ingestion_stream_lag_messages",
+    "Messages of the partition that the broker has and that are not committed, as its owner counted them within the"
+    " last seconds; 0 elsewhere. While it grows, ingest is slower than the producers.",
+    ["partition"],
+)
+BATCH_EVENTS = Histogram(
+    "analytics_ingestion_batch_events",
+    "Messages in a committed batch. Small ones under load: the database answers faster than the stream fills a batch.",
+    buckets=(1, 10, 50, 100, 500, 1000, 2500, 5000, 7500, 10000),
+)
 LAST_PROGRESS = Gauge(
     "analytics_ingestion_last_progress_timestamp_seconds",
     "When this replica last committed a batch of the partition or proved that there is none.",

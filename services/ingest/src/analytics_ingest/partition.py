@@ -18,6 +18,7 @@ from analytics_ingest import metrics
 from analytics_ingest.continuity import Continuity, OffsetRegression
 from analytics_ingest.dead_letters import DeadLetterLimit, DeadLetterLimitReached
 from analytics_ingest.intake import Intake
+from analytics_ingest.lag import watch_lag
 from analytics_ingest.leases import Lease, LeaseExpired, Leases, Taken
 from analytics_ingest.limits import HEARTBEAT_MARGIN, IDLE_PROBE_AFTER, STOP_PATIENCE, STOPPED_PAUSE
 from analytics_ingest.stream_client import ReaderFailed
@@ -65,6 +66,7 @@ class PartitionWorker:
         metrics.LEASE_OWNER.labels(number).set(0)
         metrics.STOPPED.labels(number).set(0)
         metrics.GAPS.labels(number)
+        metrics.STREAM_LAG_MESSAGES.labels(number)
         metrics.STREAM_LAG.labels(number).set_function(lambda: lag_seconds(self._known_through(), self._clock()))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -130,10 +132,13 @@ class PartitionWorker:
         continuity = Continuity(lease.next_offset, lease.last_accepted_at)
         async with self._open_reader(lease.partition, continuity.attach_offset) as reader:
             lease.is_reading = True
+            watch = asyncio.create_task(watch_lag(reader, lease))
             intake = Intake(reader, continuity, lease.partition, self._settings.retention)
             commit: asyncio.Task[None] | None = None
             try:
                 while not stop.is_set() and not lease.is_surplus:
+                    if watch.done():
+                        watch.result()
                     # The next batch is decoded while the one before it commits.
                     batch = await intake.next_batch(IDLE_PROBE_AFTER.total_seconds(), commit)
                     if commit is not None:
@@ -146,9 +151,11 @@ class PartitionWorker:
                 if commit is not None:
                     await asyncio.wait_for(commit, STOP_PATIENCE.total_seconds())
             finally:
-                if commit is not None and not commit.done():
-                    commit.cancel()
-                    await asyncio.gather(commit, return_exceptions=True)
+                left = [task for task in (watch, commit) if task is not None]
+                for task in left:
+                    task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
+                metrics.STREAM_LAG_MESSAGES.labels(lease.partition).set(0)
 
     async def _prove_progress(self, intake: Intake, lease: Lease) -> None:
         """Nothing came: if that is because there is nothing, freshness may move on."""

@@ -92,6 +92,16 @@ async def _write(session: WriteSession, lease: Lease, batch: Batch) -> Receipt:
         accepted_through=position["accepted_through"],
         committed_at=await _insert_batch(session, lease, batch, batch_id, stored),
     )
+    for gap in batch.gaps:
+        await session.execute(
+            QUERIES["note_gap"],
+            lease.stream,
+            lease.partition,
+            gap.first_offset,
+            gap.end_offset,
+            gap.after_at,
+            gap.before_at,
+        )
     if batch.dead_letters:
         await session.copy_records("dead_letters", DEAD_LETTER_COLUMNS, _dead_letter_rows(lease, batch, batch_id))
     return receipt

@@ -166,12 +166,12 @@ async def connect(broker: Broker, name: str) -> AsyncIterator[StreamClient]:
 
 @asynccontextmanager
 async def connect_to_partition(
-    broker: Broker, name: str, spec: StreamSpec, partition: int
+    broker: Broker, name: str, spec: StreamSpec, partition: int, *, declare: bool = True
 ) -> AsyncIterator[StreamClient]:
-    """A connection to a node that holds the partition, declared if it is missing. Raises `ReaderFailed`."""
+    """A connection to a node that holds the partition; a missing stream is declared. Raises `ReaderFailed`."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(broker, name))
-        nodes = await _nodes_of_declared(client, spec, partition)
+        nodes = await _nodes_of(client, spec, partition, declare=declare)
         if nodes and client.advertised_address not in nodes:
             host, port = random.choice(sorted(nodes))  # noqa: S311 — spreads the load
             await stack.aclose()
@@ -193,16 +193,20 @@ async def _open(broker: Broker, name: str) -> StreamClient:
     return client
 
 
-async def _nodes_of_declared(client: StreamClient, spec: StreamSpec, partition: int) -> set[tuple[str, int]]:
+async def _nodes_of(client: StreamClient, spec: StreamSpec, partition: int, *, declare: bool) -> set[tuple[str, int]]:
     try:
         try:
             return await client.nodes_of(spec.partition_name(partition))
         except exceptions.StreamDoesNotExist:
+            if not declare:
+                raise
             await _declare(client, spec)
             return await client.nodes_of(spec.partition_name(partition))
     except exceptions.StreamDoesNotExist as error:
         # A super stream with fewer partitions than configured: making one beside it would hide it from producers.
         detail = f"{spec.name} exists without {spec.partition_name(partition)}: add the partition at the broker"
+        if not declare:
+            detail = f"{spec.partition_name(partition)} does not exist"
         raise ReaderFailed("partition_missing", detail) from error
     except (exceptions.ServerError, TimeoutError) as error:
         raise ReaderFailed("stream_not_available", f"{spec.partition_name(partition)}: {error!r}") from error

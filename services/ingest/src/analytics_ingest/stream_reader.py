@@ -10,10 +10,11 @@ from rstream import exceptions, schema
 from rstream.constants import OffsetType
 
 from analytics_ingest.chunks import Chunk
-from analytics_ingest.limits import READER_BUFFER_BYTES_MAX, READER_CREDIT, READER_OPEN_MAX
+from analytics_ingest.limits import LAST_CHUNK_MAX, READER_BUFFER_BYTES_MAX, READER_CREDIT, READER_OPEN_MAX
 from analytics_ingest.stream_client import Broker, ReaderFailed, StreamClient, StreamSpec, connect_to_partition
 
 SUBSCRIPTION_ID = 0
+END_SUBSCRIPTION_ID = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +32,9 @@ class StreamReader:
         self._credit_owed = 0
         self._changed = asyncio.Event()
         self._failure: ReaderFailed | None = None
+        self._last_chunk: asyncio.Future[Chunk] | None = None
+        self.delivered_chunks = 0
+        """So far; does not count the one that tells the end."""
 
     async def subscribe(self, offset: int) -> None:
         """Start delivery at the chunk that holds `offset`, or at the first one if that is later."""
@@ -41,12 +45,7 @@ class StreamReader:
         self._client.add_handler(schema.MetadataUpdate, self._on_metadata_update, name=name)
         self._client.add_handler(schema.CreditResponse, self._on_credit_refused, name=name)
         await self._client.run_queue_listener_task(SUBSCRIPTION_ID, self._on_deliver)
-        await self._client.subscribe(
-            self._stream,
-            SUBSCRIPTION_ID,
-            offset_spec=schema.OffsetSpec.from_params(OffsetType.OFFSET, offset),
-            initial_credit=READER_CREDIT,
-        )
+        await self._subscribe(SUBSCRIPTION_ID, schema.OffsetSpec.from_params(OffsetType.OFFSET, offset), READER_CREDIT)
 
     async def next_chunk(self, patience: float) -> Chunk | None:
         """The next chunk; None when none came within `patience` seconds. Raises `ReaderFailed`."""
@@ -69,6 +68,35 @@ class StreamReader:
             raise ReaderFailed("stream_missing", f"{self._stream} does not exist")
         return not (self._chunks or self._client.has_frames_waiting(SUBSCRIPTION_ID) or self._credit_owed)
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether delivered chunks wait to be taken."""
+        return bool(self._chunks)
+
+    async def end_offset(self) -> int | None:
+        """The offset behind the last message that the broker has; None when it has none. Raises `ReaderFailed`.
+
+        By a second subscription on the same connection, which gets the last chunk and no credit for another.
+        """
+        self._last_chunk = asyncio.get_running_loop().create_future()
+        await self._subscribe(END_SUBSCRIPTION_ID, schema.OffsetSpec(OffsetType.LAST), credit=1)
+        try:
+            async with asyncio.timeout(LAST_CHUNK_MAX.total_seconds()):
+                return (await self._last_chunk).end_offset
+        except TimeoutError:
+            return None
+        finally:
+            self._last_chunk = None
+            with suppress(OSError, TimeoutError, exceptions.ServerError):
+                await self._client.unsubscribe(END_SUBSCRIPTION_ID)
+
+    async def _subscribe(self, number: int, start: schema.OffsetSpec, credit: int) -> None:
+        try:
+            async with asyncio.timeout(READER_OPEN_MAX.total_seconds()):
+                await self._client.subscribe(self._stream, number, offset_spec=start, initial_credit=credit)
+        except (OSError, TimeoutError, exceptions.ServerError) as error:
+            raise ReaderFailed("not_subscribed", f"{self._stream}: {error!r}") from error
+
     async def _wait(self, patience: float) -> None:
         self._raise_failure()
         self._changed.clear()
@@ -84,15 +112,19 @@ class StreamReader:
     async def _on_deliver(self, frame: schema.Deliver) -> None:
         # An exception here would make rstream skip the chunk with no more than a log line.
         try:
-            self._chunks.append(
-                Chunk(
-                    first_offset=frame.chunk_first_offset,
-                    records=frame.num_records,
-                    accepted_at=_EPOCH + timedelta(milliseconds=frame.timestamp),
-                    entries=frame.num_entries,
-                    data=frame.data,
-                )
+            chunk = Chunk(
+                first_offset=frame.chunk_first_offset,
+                records=frame.num_records,
+                accepted_at=_EPOCH + timedelta(milliseconds=frame.timestamp),
+                entries=frame.num_entries,
+                data=frame.data,
             )
+            if frame.subscription_id == END_SUBSCRIPTION_ID:
+                if self._last_chunk is not None and not self._last_chunk.done():
+                    self._last_chunk.set_result(chunk)
+                return
+            self._chunks.append(chunk)
+            self.delivered_chunks += 1
             self._buffered_bytes += len(frame.data)
             self._credit_owed += 1
             self._changed.set()
@@ -128,9 +160,22 @@ async def open_reader(
     """A reader of the partition for the length of the block. Raises `ReaderFailed`."""
     async with connect_to_partition(broker, name, spec, partition) as client:
         reader = StreamReader(client, spec.partition_name(partition))
-        try:
-            async with asyncio.timeout(READER_OPEN_MAX.total_seconds()):
-                await reader.subscribe(offset)
-        except (OSError, TimeoutError, exceptions.ServerError) as error:
-            raise ReaderFailed("not_subscribed", f"{spec.partition_name(partition)}: {error!r}") from error
+        await reader.subscribe(offset)
         yield reader
+
+
+async def ends_of(broker: Broker, name: str, spec: StreamSpec, partition: int) -> tuple[int, int]:
+    """The first offset that the partition has and the next one that it will give; (0, 0) for an empty one.
+
+    Raises `ReaderFailed`, also when there is no such stream.
+    """
+    async with connect_to_partition(broker, name, spec, partition, declare=False) as client:
+        reader = StreamReader(client, spec.partition_name(partition))
+        await reader.subscribe(0)
+        if await reader.is_caught_up():
+            return 0, 0
+        first = await reader.next_chunk(LAST_CHUNK_MAX.total_seconds())
+        end = await reader.end_offset()
+        if first is None or end is None:
+            raise ReaderFailed("no_answer", f"{spec.partition_name(partition)} delivers nothing")
+        return first.first_offset, end

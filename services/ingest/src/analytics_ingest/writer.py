@@ -83,6 +83,7 @@ class BatchWriter:
         metrics.EVENTS.labels("duplicate").inc(receipt.duplicates - receipt.conflicts)
         metrics.EVENTS.labels("conflict").inc(receipt.conflicts)
         metrics.EVENTS.labels("rejected").inc(receipt.rejected)
+        metrics.BATCH_EVENTS.observe(receipt.received)
         metrics.DEDUPE_CONFLICTS.inc(receipt.conflicts)
         metrics.UNKNOWN_FIELD_EVENTS.inc(batch.unknown_field_events)
         metrics.LATE_BATCHES.inc(batch.is_late and receipt.stored > 0)

@@ -24,3 +24,8 @@ RETURNING committed_at
 -- read_position --
 -- After a commit whose answer was lost: has it happened?
 SELECT next_offset FROM analytics.stream_offsets WHERE stream = $1 AND partition = $2 AND epoch = $3
+
+-- note_gap --
+-- With the position that passes it, so that it is noted once.
+INSERT INTO analytics.stream_gaps (stream, partition, first_offset, end_offset, reason, after_at, before_at)
+VALUES ($1, $2, $3, $4, 'retention', $5, $6)
