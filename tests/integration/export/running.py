@@ -51,11 +51,17 @@ def store_usage(database: Database, table: str, buckets: Iterable[Bucket]) -> No
     """Put rows into `usage_hourly` or `usage_daily`, as rollup would."""
     columns = ", ".join(("org_id", "bucket_start", "model_id", *COUNTS))
     copy = f"COPY analytics.{table} ({columns}, latency_bins, latency_counts, first_event_at, last_event_at) FROM STDIN"
-    with psycopg.connect(database.owner_dsn) as connection, connection.cursor() as cursor, cursor.copy(copy) as rows:
-        for each in buckets:
-            rows.write_row(
-                (each.org_id, each.start, each.model_id, *each.counts, "{100}", "{1}", each.start, each.start)
-            )
+    stored = list(buckets)
+    with psycopg.connect(database.owner_dsn) as connection, connection.cursor() as cursor:
+        with cursor.copy(copy) as rows:
+            for each in stored:
+                rows.write_row(
+                    (each.org_id, each.start, each.model_id, *each.counts, "{100}", "{1}", each.start, each.start)
+                )
+        cursor.executemany(
+            "INSERT INTO analytics.freshness_status VALUES (%s, %s, now(), now()) ON CONFLICT DO NOTHING",
+            sorted({(each.org_id, each.model_id) for each in stored}, key=str),
+        )
 
 
 def fill_march(database: Database, org_id: UUID, models: int) -> None:

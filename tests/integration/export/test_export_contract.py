@@ -33,7 +33,7 @@ def test_every_answer_is_in_the_contract(export_process: ExportApi, case: schema
 
 
 def make_meaningful(case: schemathesis.Case[Any]) -> None:
-    """Give a valid request what a schema cannot say: a range that holds a day, no invented cursor or bucket."""
+    """Give a valid request what a schema cannot say: a range with a month in it, names that there are, no cursor."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     case.query = {name: value for name, value in (case.query or {}).items() if name != "cursor"}
@@ -41,7 +41,11 @@ def make_meaningful(case: schemathesis.Case[Any]) -> None:
         start = datetime(2026, 3, 1, tzinfo=UTC)
         case.path_parameters = {"orgId": str(uuid4())}
         case.body |= {
-            "timeRange": {"start": start.isoformat(), "end": (start + timedelta(days=7)).isoformat()},
-            "models": ["gpt-4o"],
+            "timeRange": {"start": start.isoformat(), "end": (start + timedelta(days=31)).isoformat()},
+            "models": [],
+            "filters": {"status": ["error"]},
+            "template": "full",
+            "groupBy": None,
+            "timezone": "Europe/Berlin",
             "delivery": {"type": "s3"},
         }

@@ -35,7 +35,7 @@ class Spelling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`value` is an SQL expression over a row of `source`; `$1` is the organisation."""
+    """`value` is an SQL expression over a row of `source` and `organization`."""
 
     name: str
     kind: Kind
@@ -43,17 +43,18 @@ class Column:
 
 
 BUCKET_START = Column("bucket_start", Kind.BUCKET, "source.bucket_start")
-ORGANIZATION = Column("organization_id", Kind.UUID, "$1::uuid")
+ORGANIZATION = Column("organization_id", Kind.UUID, "organization.id")
 
-# Dimensions by the name that `groupBy` knows them by, in the order in which they stand in a file.
+# Dimensions by the name that `groupBy` knows them by, in the order in which they stand in a file. An absent value is ''
+# in the source. Only the raw events know the team.
 DIMENSIONS = {
     "model": Column("model_id", Kind.TEXT, "source.model_id"),
-    "project": Column("project", Kind.TEXT, "source.project"),
-    "team": Column("team", Kind.TEXT, "source.team"),
-    "client": Column("client_id", Kind.TEXT, "source.client_id"),
-    "actor": Column("actor_id", Kind.TEXT, "source.actor_id"),
+    "client": Column("client_id", Kind.TEXT, "NULLIF(source.client_id, '')"),
+    "actor": Column("actor_id", Kind.TEXT, "NULLIF(source.actor_id, '')"),
     "status": Column("status", Kind.TEXT, "source.status"),
-    "errorCode": Column("error_code", Kind.TEXT, "source.error_code"),
+    "errorCode": Column("error_code", Kind.TEXT, "NULLIF(source.error_code, '')"),
+    "project": Column("project", Kind.TEXT, "NULLIF(source.project, '')"),
+    "team": Column("team", Kind.TEXT, "NULLIF(source.team, '')"),
 }
 
 REQUESTS = Column("request_count", Kind.INTEGER, "source.invocations")

@@ -8,9 +8,11 @@ from litestar.openapi.spec import OpenAPI, OpenAPIType, Schema
 from analytics_export.filters import Filters
 from analytics_export.requests import NAMES, CreateExport, Delivery, TimeRange
 from analytics_export.responses import Export, ExportError, ExportLinks, ExportList, ExportRange, ExportTotals
+from analytics_export.routes.templates import ExportTemplate, ExportTemplates, TemplateColumn
 
 _STRUCTS = (
     CreateExport, TimeRange, Delivery, Filters, Export, ExportRange, ExportError, ExportLinks, ExportList, ExportTotals,
+    ExportTemplates, ExportTemplate, TemplateColumn,
 )  # fmt: skip
 
 

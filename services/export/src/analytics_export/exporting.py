@@ -17,8 +17,8 @@ from analytics_export.formats.catalogue import FORMATS
 from analytics_export.jobs import Job
 from analytics_export.manifest import MEDIA_TYPE, manifest, manifest_key, parameters_sha256
 from analytics_export.outcomes import Confidence, Outcome, Revision
-from analytics_export.ranges import first_bucket_from
-from analytics_export.rows import copy_rows, source_of, sums, watermark
+from analytics_export.questions import period_end
+from analytics_export.rows import copy_rows, seen_through, source_of, sums
 from analytics_export.storage import ObjectStore
 from analytics_export.templates import TEMPLATES
 
@@ -78,22 +78,30 @@ async def export_file(
             progress.size_bytes = file.size_bytes
 
         async with database.read(scope, repeatable=True) as session:
-            source = source_of(scope, request)
+            source = await source_of(session, scope, request)
             expected_rows, totals = await sums(session, source)
-            seen_through = await watermark(session)
-            row_count = await copy_rows(session, source, columns, file_format.spelling, request.timezone, encode)
+            watermark = await seen_through(session, source)
+            row_count = await copy_rows(
+                session,
+                scope,
+                source,
+                columns=columns,
+                spelling=file_format.spelling,
+                timezone=request.timezone,
+                sink=encode,
+            )
         if row_count != expected_rows:
             raise InconsistentError(f"{row_count} rows were written, the snapshot has {expected_rows}")
         await encoder.finish()
         await file.flush()
-        complete = is_finalized(first_bucket_from(request.end, request.granularity), seen_through)
+        complete = is_finalized(period_end(request), watermark)
         outcome = Outcome(
             object_key=key,
             row_count=row_count,
             size_bytes=file.size_bytes,
             checksum_sha256=file.checksum_sha256,
             totals=totals,
-            watermark=seen_through,
+            watermark=watermark,
             confidence=Confidence.FINALIZED if complete else Confidence.ESTIMATED,
             revision=await fencing.reserve(parameters_sha256(request), file.checksum_sha256),
         )

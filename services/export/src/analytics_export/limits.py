@@ -6,6 +6,8 @@ MEBIBYTE = 1 << 20
 
 # A month is no fixed time, so the longest monthly range is counted in months: all that the daily rollup keeps.
 MONTHLY_MONTHS_MAX = 13
+# What 13 months never pass: looked at before they are counted one by one.
+MONTHLY_DAYS_MAX = timedelta(days=14 * 31)
 FILTER_VALUES_MAX = 100
 IDENTIFIER_CHARACTERS_MAX = 200
 NAMES_SUGGESTED_MAX = 20

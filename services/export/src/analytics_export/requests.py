@@ -10,14 +10,17 @@ import msgspec
 from analytics_core.buckets import DAY
 from analytics_core.errors import FieldError, InvalidRequest
 from analytics_core.events import Status
+from analytics_core.query.plan import NotCovered, plan_series
+from analytics_core.query.zones import TIME_MAX, TIME_MIN, parse_zone
 from analytics_core.units import format_duration
 from analytics_export.filters import Filters, Values
 from analytics_export.formats.catalogue import Format
 from analytics_export.jobs import JobRequest
-from analytics_export.limits import MONTHLY_MONTHS_MAX, SUBJECT_CHARACTERS_MAX
-from analytics_export.ranges import Granularity, first_bucket_from, months_touched
+from analytics_export.limits import MONTHLY_DAYS_MAX, MONTHLY_MONTHS_MAX, SUBJECT_CHARACTERS_MAX
+from analytics_export.questions import UTC_NAME, in_file_order, is_covered_by_rollups, question_of
+from analytics_export.ranges import Granularity
 from analytics_export.settings import Settings
-from analytics_export.templates import GROUPABLE, TEMPLATES, Template, TemplateName, in_file_order
+from analytics_export.templates import GROUPABLE, TEMPLATES, Template, TemplateName
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339 with an offset.")]
 Named = TypeVar("Named", bound=StrEnum)
@@ -86,6 +89,11 @@ class _Checks:
         self.refuse(field, f"there is no {given[:100]!r}; there are: {', '.join(names)}")
         return False
 
+    def raise_errors(self) -> None:
+        if self.errors:
+            detail = "; ".join(f"{error.field}: {error.detail}" for error in self.errors)
+            raise InvalidRequest(detail, errors=tuple(self.errors))
+
     def one_of(self, field: str, given: str, kind: type[Named], default: Named) -> Named:
         return kind(given) if self.known(field, given, list(kind)) else default
 
@@ -96,15 +104,13 @@ def job_request(body: CreateExport, settings: Settings, subject: str) -> JobRequ
     template = TEMPLATES[checks.one_of("template", body.template, TemplateName, TemplateName.FULL)]
     granularity = _granularity(body, template, checks)
     file_format = checks.one_of("format", body.format, Format, Format.CSV)
-    _check_timezone(body.timezone, checks)
     group_by = _group_by(body, template, granularity, checks)
-    checks.errors.extend(_range_errors(body.time_range, granularity, settings))
+    _check_timezone(body.timezone, checks)
+    _check_order(body.time_range, checks)
     filters = _filters(body, checks)
     _check_bucket(body.delivery, settings, checks)
-    if checks.errors:
-        detail = "; ".join(f"{error.field}: {error.detail}" for error in checks.errors)
-        raise InvalidRequest(detail, errors=tuple(checks.errors))
-    return JobRequest(
+    checks.raise_errors()
+    request = JobRequest(
         template=template.name,
         format=file_format,
         granularity=granularity,
@@ -115,6 +121,9 @@ def job_request(body: CreateExport, settings: Settings, subject: str) -> JobRequ
         filters=filters,
         requested_by=subject.replace("\0", "\N{REPLACEMENT CHARACTER}")[:SUBJECT_CHARACTERS_MAX],
     )
+    _check_length(request, settings, checks)
+    checks.raise_errors()
+    return request
 
 
 def _granularity(body: CreateExport, template: Template, checks: _Checks) -> Granularity:
@@ -129,16 +138,21 @@ def _granularity(body: CreateExport, template: Template, checks: _Checks) -> Gra
 
 
 def _check_timezone(name: str, checks: _Checks) -> None:
-    if name != "UTC":
-        checks.refuse("timezone", "only UTC is supported")
+    try:
+        parse_zone(name)
+    except ValueError as error:
+        checks.refuse("timezone", f"there is no {name!r}; {error}")
 
 
 def _group_by(body: CreateExport, template: Template, granularity: Granularity, checks: _Checks) -> tuple[str, ...]:
-    if granularity is Granularity.EVENTS or template.group_by is not None:
-        own = () if granularity is Granularity.EVENTS else template.group_by or ()
-        if body.group_by is not None and set(body.group_by) != set(own):
-            checks.refuse("groupBy", f"the template {template.name} has its own: {', '.join(own) or 'none'}")
-        return own
+    if granularity is Granularity.EVENTS:
+        if body.group_by:
+            checks.refuse("groupBy", "each event is a row of its own, so they are not grouped")
+        return ()
+    if template.group_by is not None:
+        if body.group_by is not None and set(body.group_by) != set(template.group_by):
+            checks.refuse("groupBy", f"the template {template.name} has its own: {', '.join(template.group_by)}")
+        return template.group_by
     if body.group_by is None:
         return ("model",)
     for index, name in enumerate(body.group_by):
@@ -146,26 +160,40 @@ def _group_by(body: CreateExport, template: Template, granularity: Granularity, 
     return in_file_order(body.group_by)
 
 
-def _range_errors(time_range: TimeRange, granularity: Granularity, settings: Settings) -> list[FieldError]:
-    start, end = time_range.start, time_range.end
-    if end <= start:
-        return [FieldError("timeRange.end", "must be after timeRange.start")]
-    try:
-        first, after_last = first_bucket_from(start, granularity), first_bucket_from(end, granularity)
-    except OverflowError:
-        return [FieldError("timeRange", "is beyond the calendar")]
-    if first >= after_last:
-        unit = "hour" if granularity is Granularity.HOURLY else "UTC day"
-        return [FieldError("timeRange", f"no {unit} starts within it, so the file would be empty")]
-    if granularity is Granularity.MONTHLY:
-        months = months_touched(first, after_last)
-        too_long = f"touches {months} months; a monthly export spans at most {MONTHLY_MONTHS_MAX}"
-        return [FieldError("timeRange", too_long)] if months > MONTHLY_MONTHS_MAX else []
-    if end - start > settings.export_range_max:
-        spans, limit = _spelled(end - start), _spelled(settings.export_range_max)
+def _check_order(time_range: TimeRange, checks: _Checks) -> None:
+    if time_range.end <= time_range.start:
+        checks.refuse("timeRange.end", "must be after timeRange.start")
+    elif not TIME_MIN <= time_range.start < time_range.end <= TIME_MAX:
+        checks.refuse("timeRange", f"must lie between {TIME_MIN:%Y-%m-%d} and {TIME_MAX:%Y-%m-%d}")
+
+
+def _check_length(request: JobRequest, settings: Settings, checks: _Checks) -> None:
+    granularity, duration = request.granularity, request.end - request.start
+    if granularity is not Granularity.MONTHLY and duration > settings.export_range_max:
         rows = "events" if granularity is Granularity.EVENTS else f"{granularity} rows"
-        return [FieldError("timeRange", f"spans {spans}; {rows} are written for at most {limit}")]
-    return []
+        spans, limit = _spelled(duration), _spelled(settings.export_range_max)
+        checks.refuse("timeRange", f"spans {spans}; {rows} are written for at most {limit}")
+    elif granularity is Granularity.MONTHLY and duration > MONTHLY_DAYS_MAX:
+        checks.refuse(
+            "timeRange", f"spans {_spelled(duration)}; a monthly export has at most {MONTHLY_MONTHS_MAX} months"
+        )
+    elif granularity is not Granularity.EVENTS:
+        _check_buckets(request, checks)
+
+
+def _check_buckets(request: JobRequest, checks: _Checks) -> None:
+    question = question_of(request)
+    if not (bounds := question.bounds()):
+        zone = "" if request.timezone == UTC_NAME else f" of {request.timezone}"
+        checks.refuse("timeRange", f"no {question.granularity}{zone} starts within it, so the file would be empty")
+    elif request.granularity is Granularity.MONTHLY and len(bounds) - 1 > MONTHLY_MONTHS_MAX:
+        too_long = f"has {len(bounds) - 1} months; a monthly export has at most {MONTHLY_MONTHS_MAX}"
+        checks.refuse("timeRange", too_long)
+    elif is_covered_by_rollups(request):
+        try:
+            plan_series(question, {})
+        except NotCovered as error:
+            checks.refuse("groupBy", f"with these filters, {error}")
 
 
 def _spelled(duration: timedelta) -> str:

@@ -1,9 +1,10 @@
 """Named sets of columns: what finance, chargeback and on-call each need, and everything."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from analytics_core.query.question import Dimension
 from analytics_export.columns import (
     BUCKET_START,
     DIMENSIONS,
@@ -92,11 +93,5 @@ TEMPLATES = {
 }
 
 
-# What `groupBy` may name; only the raw events know the team.
-GROUPABLE = ("model",)
-
-
-def in_file_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Dimensions in the order of their columns, once each: the same question has the same file however it is asked."""
-    asked = set(names)
-    return tuple(name for name in DIMENSIONS if name in asked)
+# What `groupBy` may name.
+GROUPABLE = tuple(dimension.value for dimension in Dimension if dimension is not Dimension.ORG)

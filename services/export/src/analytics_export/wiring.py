@@ -26,6 +26,7 @@ from analytics_export.attempts import Attempts
 from analytics_export.documentation import complete
 from analytics_export.limits import API_CONNECTIONS_MIN, ATTEMPT_MAX
 from analytics_export.routes.exports import EXPORT_ROUTES
+from analytics_export.routes.templates import TEMPLATE_ROUTES
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
 from analytics_export.wakeups import WakeUps
@@ -88,7 +89,7 @@ def build_http(guard: AccessGuard | None, dependencies: Dependencies, resources:
     app = build_app(
         title="Analytics export",
         description="Writes an organisation's usage as files into object storage.",
-        routes=EXPORT_ROUTES,
+        routes=[*EXPORT_ROUTES, *TEMPLATE_ROUTES],
         guard=guard,
         dependencies=dependencies,
         resources=resources,

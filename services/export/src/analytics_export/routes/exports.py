@@ -19,6 +19,7 @@ from analytics_export import jobs
 from analytics_export.delivery import filename
 from analytics_export.formats.catalogue import FORMATS
 from analytics_export.jobs import Job, JobPosition, JobStatus
+from analytics_export.known_models import require_known_models
 from analytics_export.limits import CURSOR_CHARACTERS_MAX, OPEN_JOBS_PER_ORG_MAX, PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX
 from analytics_export.paging import decode_cursor, encode_cursor
 from analytics_export.requests import CreateExport, job_request
@@ -80,6 +81,7 @@ async def create_export(
     """
     request = job_request(data, settings, decision.principal.subject)
     async with database.write(org_scope) as session:
+        await require_known_models(session, org_scope, request.filters.model_id)
         job = await jobs.create(session, org_scope, uuid4(), request)
     if job is None:
         raise TooManyRequests(
