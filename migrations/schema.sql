@@ -58,11 +58,12 @@ CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE ON analytics.audit_
 CREATE TRIGGER audit_log_pending AFTER INSERT ON analytics.audit_log FOR EACH ROW EXECUTE FUNCTION analytics.await_audit_link();
 COMMENT ON TABLE analytics.audit_log IS 'Every access decision. Each service appends its own; nobody changes or deletes.';
 ALTER TABLE analytics.audit_log ENABLE ROW LEVEL SECURITY;
-CREATE POLICY appended_rows ON analytics.audit_log FOR INSERT TO analytics_export, analytics_ingest, analytics_query_api WITH CHECK (true);
+CREATE POLICY appended_rows ON analytics.audit_log FOR INSERT TO analytics_export, analytics_ingest, analytics_query_api, analytics_rollup WITH CHECK (true);
 CREATE POLICY tenant_rows ON analytics.audit_log FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
 GRANT INSERT ON analytics.audit_log TO analytics_export;
 GRANT INSERT ON analytics.audit_log TO analytics_ingest;
 GRANT INSERT, SELECT (action), SELECT (audit_id), SELECT (decided_at), SELECT (decision), SELECT (method), SELECT (org_id), SELECT (path), SELECT (reason), SELECT (request_id), SELECT (roles), SELECT (service), SELECT (subject) ON analytics.audit_log TO analytics_query_api;
+GRANT INSERT ON analytics.audit_log TO analytics_rollup;
 
 CREATE TABLE analytics.audit_pending (
     audit_id bigint NOT NULL,
@@ -103,6 +104,38 @@ COMMENT ON COLUMN analytics.dead_letters.replayed_body IS 'What was published in
 COMMENT ON COLUMN analytics.dead_letters.replay_problem IS 'Why the latest attempt to replay it was refused.';
 GRANT INSERT, SELECT, UPDATE (replay_problem), UPDATE (replayed_at), UPDATE (replayed_body), UPDATE (replayed_by) ON analytics.dead_letters TO analytics_ingest;
 GRANT SELECT ON analytics.dead_letters TO analytics_rollup;
+
+CREATE TABLE analytics.erased_events (
+    batch_id bigint NOT NULL,
+    erased_count integer NOT NULL,
+    CONSTRAINT erased_events_erased_count_check CHECK ((erased_count > 0)),
+    CONSTRAINT erased_events_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES analytics.ingestion_batches(batch_id),
+    CONSTRAINT erased_events_pkey PRIMARY KEY (batch_id)
+);
+COMMENT ON TABLE analytics.erased_events IS 'How many of a batch''s stored events were erased since: so many fewer than stored_count are to be found.';
+GRANT SELECT ON analytics.erased_events TO analytics_export;
+GRANT SELECT ON analytics.erased_events TO analytics_ingest;
+GRANT SELECT ON analytics.erased_events TO analytics_query_api;
+GRANT SELECT ON analytics.erased_events TO analytics_rollup;
+
+CREATE TABLE analytics.erasures (
+    erasure_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    org_id uuid NOT NULL,
+    actor_hash bytea,
+    requested_by text NOT NULL,
+    requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    erased_events bigint NOT NULL DEFAULT 0,
+    erased_before timestamp with time zone,
+    completed_at timestamp with time zone,
+    CONSTRAINT erasures_pkey PRIMARY KEY (erasure_id)
+);
+COMMENT ON TABLE analytics.erasures IS 'Erasures that were asked for. Written by rollup alone.';
+COMMENT ON COLUMN analytics.erasures.actor_hash IS 'SHA-256 of the actor, whose name is to be forgotten; null: the whole organisation.';
+COMMENT ON COLUMN analytics.erasures.erased_before IS 'Days before this one are done: where an interrupted erasure goes on.';
+ALTER TABLE analytics.erasures ENABLE ROW LEVEL SECURITY;
+CREATE POLICY pipeline_rows ON analytics.erasures FOR ALL TO analytics_ingest, analytics_rollup USING (true);
+CREATE POLICY tenant_rows ON analytics.erasures FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
+GRANT INSERT, SELECT, UPDATE (completed_at), UPDATE (erased_before), UPDATE (erased_events) ON analytics.erasures TO analytics_rollup;
 
 CREATE TABLE analytics.export_jobs (
     job_id uuid NOT NULL,
@@ -282,6 +315,17 @@ GRANT SELECT ON analytics.ingestion_batches TO analytics_export;
 GRANT INSERT, SELECT ON analytics.ingestion_batches TO analytics_ingest;
 GRANT SELECT ON analytics.ingestion_batches TO analytics_query_api;
 GRANT SELECT, UPDATE (dimensions_folded_at), UPDATE (folded_at) ON analytics.ingestion_batches TO analytics_rollup;
+
+CREATE TABLE analytics.retained (
+    table_name text NOT NULL,
+    dropped_before timestamp with time zone NOT NULL,
+    CONSTRAINT retained_pkey PRIMARY KEY (table_name)
+);
+COMMENT ON TABLE analytics.retained IS 'What retention has dropped: everything of a table before a time. Written by drop_oldest_chunk alone.';
+GRANT SELECT ON analytics.retained TO analytics_export;
+GRANT SELECT ON analytics.retained TO analytics_ingest;
+GRANT SELECT ON analytics.retained TO analytics_query_api;
+GRANT SELECT ON analytics.retained TO analytics_rollup;
 
 CREATE TABLE analytics.rollup_progress (
     family text NOT NULL,
@@ -736,6 +780,101 @@ AS $function$
     WHERE retired_at IS NULL
 $function$;
 
+CREATE OR REPLACE FUNCTION analytics.drop_oldest_chunk(dropped_table text, age interval)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog'
+ SET lock_timeout TO '200ms'
+AS $function$
+DECLARE
+    oldest record;
+BEGIN
+    IF dropped_table <> 'usage_events' AND dropped_table !~ '^usage_([a-z]+_)?(hourly|daily)$' THEN
+        RAISE EXCEPTION 'analytics.% has no retention', dropped_table USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF age < INTERVAL '2 days' THEN
+        RAISE EXCEPTION 'a retention of % is less than two days', age USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT format('%I.%I', chunk_schema, chunk_name) AS name, range_end INTO oldest
+    FROM timescaledb_information.chunks
+    WHERE hypertable_schema = 'analytics' AND hypertable_name = dropped_table AND range_end <= now() - age
+    ORDER BY range_end
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF dropped_table = 'usage_events' AND EXISTS (
+        SELECT FROM analytics.ingestion_batches
+        WHERE (folded_at IS NULL OR dimensions_folded_at IS NULL) AND occurred_min < oldest.range_end
+    ) THEN
+        RAISE EXCEPTION '% has events that are not folded', oldest.name USING ERRCODE = 'object_in_use';
+    END IF;
+    PERFORM public.drop_chunks(format('analytics.%I', dropped_table)::regclass, older_than => oldest.range_end);
+    INSERT INTO analytics.retained AS stored (table_name, dropped_before) VALUES (dropped_table, oldest.range_end)
+    ON CONFLICT (table_name) DO UPDATE SET dropped_before = greatest(stored.dropped_before, EXCLUDED.dropped_before);
+    RETURN oldest.name;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.erase_dead_letters(erasure bigint, only_actor text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog'
+AS $function$
+DECLARE
+    erased integer;
+BEGIN
+    DELETE FROM analytics.dead_letters AS letter
+    USING analytics.erasures AS wanted
+    WHERE wanted.erasure_id = erasure AND wanted.completed_at IS NULL
+        AND wanted.actor_hash IS NOT DISTINCT FROM sha256(convert_to(only_actor, 'UTF8'))
+        AND letter.org_id = wanted.org_id
+        AND (only_actor IS NULL OR position(convert_to(only_actor, 'UTF8') IN letter.body) > 0);
+    GET DIAGNOSTICS erased = ROW_COUNT;
+    RETURN erased;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.erase_events(erasure bigint, only_actor text, range_start timestamp with time zone, range_end timestamp with time zone, most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+DECLARE
+    wanted record;
+    erased integer;
+BEGIN
+    SELECT org_id, actor_hash INTO wanted FROM analytics.erasures WHERE erasure_id = erasure AND completed_at IS NULL;
+    IF NOT FOUND OR wanted.actor_hash IS DISTINCT FROM sha256(convert_to(only_actor, 'UTF8')) THEN
+        RAISE EXCEPTION 'erasure % does not ask for this', erasure USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    WITH doomed AS MATERIALIZED (
+        SELECT event_id, occurred_at FROM analytics.usage_events
+        WHERE org_id = wanted.org_id AND (only_actor IS NULL OR actor_id = only_actor)
+            AND occurred_at >= range_start AND occurred_at < range_end
+        LIMIT most
+    ),
+    gone AS (
+        DELETE FROM analytics.usage_events AS stored USING doomed
+        WHERE stored.org_id = wanted.org_id AND stored.event_id = doomed.event_id
+            AND stored.occurred_at = doomed.occurred_at
+            AND stored.occurred_at >= range_start AND stored.occurred_at < range_end
+        RETURNING batch_id
+    ),
+    counted AS (
+        INSERT INTO analytics.erased_events AS stored (batch_id, erased_count)
+        SELECT batch_id, count(*) FROM gone GROUP BY batch_id ORDER BY batch_id
+        ON CONFLICT (batch_id) DO UPDATE SET erased_count = stored.erased_count + EXCLUDED.erased_count
+    )
+    SELECT count(*) INTO erased FROM gone;
+    RETURN erased;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION analytics.histogram_append(old_bins smallint[], old_counts bigint[], old_merged smallint, new_bins smallint[], new_counts bigint[])
  RETURNS TABLE(bins smallint[], counts bigint[], merged smallint)
  LANGUAGE sql
@@ -834,6 +973,69 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION analytics.recount_actor_days(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
+ RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, series uuid, actor_id text, model_id text, status text, error_code text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT
+        org_id, day, series, actor_id, model_id, status, error_code,
+        sums.invocations, sums.errors, sums.timeouts, sums.throttled,
+        sums.input, sums.output, sums.cached, sums.reasoning, sums.cost,
+        histogram.bins, histogram.counts, sums.first_at, sums.last_at
+    FROM (
+        SELECT
+            org_id, date_trunc('day', bucket_start, 'UTC') AS day, series, actor_id, model_id, status, error_code,
+            sum(invocations)::bigint AS invocations, sum(error_count)::bigint AS errors,
+            sum(timeout_count)::bigint AS timeouts, sum(throttled_count)::bigint AS throttled,
+            sum(input_tokens)::bigint AS input, sum(output_tokens)::bigint AS output,
+            sum(cached_input_tokens)::bigint AS cached, sum(reasoning_tokens)::bigint AS reasoning,
+            sum(cost_microcents)::bigint AS cost,
+            analytics.array_concat(latency_bins) AS bins, analytics.array_concat(latency_counts) AS counts,
+            min(first_event_at) AS first_at, max(last_event_at) AS last_at
+        FROM analytics.usage_actor_hourly
+        WHERE bucket_start >= range_start AND bucket_start < range_end AND (only_org IS NULL OR org_id = only_org)
+            AND bucket_start < coalesce(
+                (SELECT daily_through FROM analytics.rollup_progress WHERE family = 'actor'), 'infinity'
+            )
+        GROUP BY org_id, day, series, actor_id, model_id, status, error_code
+    ) AS sums
+    CROSS JOIN LATERAL analytics.histogram_merge(sums.bins, sums.counts) AS histogram
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.recount_actor_hours(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
+ RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, series uuid, actor_id text, model_id text, status text, error_code text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT
+        org_id, bucket, analytics.series(actor_id, model_id, status, error_code), actor_id, model_id, status, error_code,
+        sum(calls)::bigint, sum(errors)::bigint, sum(timeouts)::bigint, sum(throttled)::bigint,
+        sum(input)::bigint, sum(output)::bigint, sum(cached)::bigint, sum(reasoning)::bigint, sum(cost)::bigint,
+        array_agg(bin ORDER BY bin), array_agg(calls ORDER BY bin), min(first_at), max(last_at)
+    FROM (
+        SELECT
+            org_id, bucket, actor_id, model_id, status, error_code, bin,
+            count(*) AS calls, sum((status = 'error')::integer) AS errors, sum((status = 'timeout')::integer) AS timeouts,
+            sum((status = 'throttled')::integer) AS throttled, sum(input_tokens) AS input, sum(output_tokens) AS output,
+            sum(cached_input_tokens) AS cached, sum(reasoning_tokens) AS reasoning, sum(cost_microcents) AS cost,
+            min(occurred_at) AS first_at, max(occurred_at) AS last_at
+        FROM (
+            SELECT
+                org_id, date_bin('1 hour', occurred_at, 'epoch') AS bucket, model_id, status,
+                coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
+                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
+                reasoning_tokens, cost_microcents, occurred_at
+            FROM analytics.usage_events
+            WHERE occurred_at >= range_start AND occurred_at < range_end AND (only_org IS NULL OR org_id = only_org)
+                AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE dimensions_folded_at IS NULL)
+        ) AS events
+        GROUP BY org_id, bucket, actor_id, model_id, status, error_code, bin
+    ) AS bins
+    GROUP BY org_id, bucket, actor_id, model_id, status, error_code
+$function$;
+
 CREATE OR REPLACE FUNCTION analytics.recount_days(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
  RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, model_id text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
  LANGUAGE sql
@@ -856,9 +1058,75 @@ AS $function$
             min(first_event_at) AS first_at, max(last_event_at) AS last_at
         FROM analytics.usage_hourly
         WHERE bucket_start >= range_start AND bucket_start < range_end AND (only_org IS NULL OR org_id = only_org)
+            AND bucket_start < coalesce(
+                (SELECT daily_through FROM analytics.rollup_progress WHERE family = 'infinity'), 'infinity'
+            )
         GROUP BY org_id, day, model_id
     ) AS sums
     CROSS JOIN LATERAL analytics.histogram_merge(sums.bins, sums.counts) AS histogram
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.recount_detail_days(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
+ RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, series uuid, model_id text, client_id text, project text, status text, error_code text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT
+        org_id, day, series, model_id, client_id, project, status, error_code,
+        sums.invocations, sums.errors, sums.timeouts, sums.throttled,
+        sums.input, sums.output, sums.cached, sums.reasoning, sums.cost,
+        histogram.bins, histogram.counts, sums.first_at, sums.last_at
+    FROM (
+        SELECT
+            org_id, date_trunc('day', bucket_start, 'UTC') AS day, series, model_id, client_id, project, status, error_code,
+            sum(invocations)::bigint AS invocations, sum(error_count)::bigint AS errors,
+            sum(timeout_count)::bigint AS timeouts, sum(throttled_count)::bigint AS throttled,
+            sum(input_tokens)::bigint AS input, sum(output_tokens)::bigint AS output,
+            sum(cached_input_tokens)::bigint AS cached, sum(reasoning_tokens)::bigint AS reasoning,
+            sum(cost_microcents)::bigint AS cost,
+            analytics.array_concat(latency_bins) AS bins, analytics.array_concat(latency_counts) AS counts,
+            min(first_event_at) AS first_at, max(last_event_at) AS last_at
+        FROM analytics.usage_detail_hourly
+        WHERE bucket_start >= range_start AND bucket_start < range_end AND (only_org IS NULL OR org_id = only_org)
+            AND bucket_start < coalesce(
+                (SELECT daily_through FROM analytics.rollup_progress WHERE family = 'detail'), 'infinity'
+            )
+        GROUP BY org_id, day, series, model_id, client_id, project, status, error_code
+    ) AS sums
+    CROSS JOIN LATERAL analytics.histogram_merge(sums.bins, sums.counts) AS histogram
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.recount_detail_hours(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
+ RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, series uuid, model_id text, client_id text, project text, status text, error_code text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT
+        org_id, bucket, analytics.series(model_id, client_id, project, status, error_code), model_id, client_id, project, status, error_code,
+        sum(calls)::bigint, sum(errors)::bigint, sum(timeouts)::bigint, sum(throttled)::bigint,
+        sum(input)::bigint, sum(output)::bigint, sum(cached)::bigint, sum(reasoning)::bigint, sum(cost)::bigint,
+        array_agg(bin ORDER BY bin), array_agg(calls ORDER BY bin), min(first_at), max(last_at)
+    FROM (
+        SELECT
+            org_id, bucket, model_id, client_id, project, status, error_code, bin,
+            count(*) AS calls, sum((status = 'error')::integer) AS errors, sum((status = 'timeout')::integer) AS timeouts,
+            sum((status = 'throttled')::integer) AS throttled, sum(input_tokens) AS input, sum(output_tokens) AS output,
+            sum(cached_input_tokens) AS cached, sum(reasoning_tokens) AS reasoning, sum(cost_microcents) AS cost,
+            min(occurred_at) AS first_at, max(occurred_at) AS last_at
+        FROM (
+            SELECT
+                org_id, date_bin('1 hour', occurred_at, 'epoch') AS bucket, model_id, status,
+                coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
+                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
+                reasoning_tokens, cost_microcents, occurred_at
+            FROM analytics.usage_events
+            WHERE occurred_at >= range_start AND occurred_at < range_end AND (only_org IS NULL OR org_id = only_org)
+                AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE dimensions_folded_at IS NULL)
+        ) AS events
+        GROUP BY org_id, bucket, model_id, client_id, project, status, error_code, bin
+    ) AS bins
+    GROUP BY org_id, bucket, model_id, client_id, project, status, error_code
 $function$;
 
 CREATE OR REPLACE FUNCTION analytics.recount_hours(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
@@ -867,23 +1135,64 @@ CREATE OR REPLACE FUNCTION analytics.recount_hours(range_start timestamp with ti
  STABLE PARALLEL SAFE
 AS $function$
     SELECT
-        org_id, hour, model_id,
+        org_id, bucket, model_id,
         sum(calls)::bigint, sum(errors)::bigint, sum(timeouts)::bigint, sum(throttled)::bigint,
         sum(input)::bigint, sum(output)::bigint, sum(cached)::bigint, sum(reasoning)::bigint, sum(cost)::bigint,
         array_agg(bin ORDER BY bin), array_agg(calls ORDER BY bin), min(first_at), max(last_at)
     FROM (
         SELECT
-            org_id, date_trunc('hour', occurred_at, 'UTC') AS hour, model_id, analytics.latency_bin(latency_ms) AS bin,
+            org_id, bucket, model_id, bin,
             count(*) AS calls, sum((status = 'error')::integer) AS errors, sum((status = 'timeout')::integer) AS timeouts,
             sum((status = 'throttled')::integer) AS throttled, sum(input_tokens) AS input, sum(output_tokens) AS output,
             sum(cached_input_tokens) AS cached, sum(reasoning_tokens) AS reasoning, sum(cost_microcents) AS cost,
             min(occurred_at) AS first_at, max(occurred_at) AS last_at
-        FROM analytics.usage_events
-        WHERE occurred_at >= range_start AND occurred_at < range_end AND (only_org IS NULL OR org_id = only_org)
-            AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE folded_at IS NULL)
-        GROUP BY org_id, hour, model_id, bin
+        FROM (
+            SELECT
+                org_id, date_bin('1 hour', occurred_at, 'epoch') AS bucket, model_id, status,
+                coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
+                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
+                reasoning_tokens, cost_microcents, occurred_at
+            FROM analytics.usage_events
+            WHERE occurred_at >= range_start AND occurred_at < range_end AND (only_org IS NULL OR org_id = only_org)
+                AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE folded_at IS NULL)
+        ) AS events
+        GROUP BY org_id, bucket, model_id, bin
     ) AS bins
-    GROUP BY org_id, hour, model_id
+    GROUP BY org_id, bucket, model_id
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.recount_quarters(range_start timestamp with time zone, range_end timestamp with time zone, only_org uuid)
+ RETURNS TABLE(org_id uuid, bucket_start timestamp with time zone, model_id text, invocations bigint, error_count bigint, timeout_count bigint, throttled_count bigint, input_tokens bigint, output_tokens bigint, cached_input_tokens bigint, reasoning_tokens bigint, cost_microcents bigint, latency_bins smallint[], latency_counts bigint[], first_event_at timestamp with time zone, last_event_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT
+        org_id, bucket, model_id,
+        sum(calls)::bigint, sum(errors)::bigint, sum(timeouts)::bigint, sum(throttled)::bigint,
+        sum(input)::bigint, sum(output)::bigint, sum(cached)::bigint, sum(reasoning)::bigint, sum(cost)::bigint,
+        array_agg(bin ORDER BY bin), array_agg(calls ORDER BY bin), min(first_at), max(last_at)
+    FROM (
+        SELECT
+            org_id, bucket, model_id, bin,
+            count(*) AS calls, sum((status = 'error')::integer) AS errors, sum((status = 'timeout')::integer) AS timeouts,
+            sum((status = 'throttled')::integer) AS throttled, sum(input_tokens) AS input, sum(output_tokens) AS output,
+            sum(cached_input_tokens) AS cached, sum(reasoning_tokens) AS reasoning, sum(cost_microcents) AS cost,
+            min(occurred_at) AS first_at, max(occurred_at) AS last_at
+        FROM (
+            SELECT
+                org_id, date_bin('15 minutes', occurred_at, 'epoch') AS bucket, model_id, status,
+                coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
+                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
+                reasoning_tokens, cost_microcents, occurred_at
+            FROM analytics.usage_events
+            WHERE occurred_at >= range_start AND occurred_at < range_end AND (only_org IS NULL OR org_id = only_org)
+                AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE dimensions_folded_at IS NULL)
+        ) AS events
+        GROUP BY org_id, bucket, model_id, bin
+    ) AS bins
+    GROUP BY org_id, bucket, model_id
 $function$;
 
 CREATE OR REPLACE FUNCTION analytics.refuse_audit_change()

@@ -24,6 +24,8 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("analytics_rollup", "usage_actor_hourly"): {"INSERT", "UPDATE", "DELETE"},
     ("analytics_rollup", "usage_actor_daily"): {"INSERT", "UPDATE", "DELETE"},
     ("analytics_rollup", "freshness_status"): {"INSERT", "UPDATE", "DELETE"},
+    ("analytics_rollup", "erasures"): {"INSERT"},
+    ("analytics_rollup", "audit_log"): {"INSERT"},
     ("analytics_query_api", "audit_log"): {"INSERT"},
     ("analytics_query_api", "audit_pending"): {"DELETE"},
     ("analytics_query_api", "audit_links"): {"INSERT"},
@@ -36,7 +38,8 @@ ROLES = ("analytics_ingest", "analytics_rollup", "analytics_query_api", "analyti
 TABLES = (
     "usage_events", "ingestion_batches", "stream_offsets", "dead_letters", "usage_hourly", "usage_daily",
     "usage_quarter_hourly", "usage_detail_hourly", "usage_detail_daily", "usage_actor_hourly", "usage_actor_daily",
-    "rollup_progress", "freshness_status", "ingest_owners", "stream_gaps", "export_jobs", "export_schedules",
+    "rollup_progress", "retained", "erasures", "erased_events",
+    "freshness_status", "ingest_owners", "stream_gaps", "export_jobs", "export_schedules",
     "audit_log", "audit_pending", "audit_links", "audit_heads", "schema_version",
 )  # fmt: skip
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -109,6 +112,7 @@ def test_a_role_reads_what_it_needs_and_makes_nothing(database: Database, role: 
     """SELECT on all tables but these; no new objects. Which rows: test_tenant_rows."""
     hidden = {"usage_events", "dead_letters"} if role in {"analytics_query_api", "analytics_export"} else set()
     hidden |= {"audit_log", "audit_pending", "audit_links", "audit_heads"} if role != "analytics_query_api" else set()
+    hidden |= {"erasures"} if role != "analytics_rollup" else set()
     with psycopg.connect(database.dsn(role)) as connection:
         for table in set(TABLES) - hidden:
             connection.execute(f"SELECT FROM analytics.{table} LIMIT 1".encode())

@@ -11,7 +11,7 @@ from tests.support.stack import Database
 
 TENANT_ROLES = ("analytics_query_api", "analytics_export")
 # Tables with an org_id but without a policy; no role that serves tenants may read them.
-CLOSED = ("usage_events", "dead_letters")
+CLOSED = ("usage_events", "dead_letters", "erasures")
 AUDIT_TABLES = {"audit_log", "audit_links", "audit_heads"}
 """Shown by query-api alone, and append-only: a test leaves its rows."""
 HYPERTABLES = ("usage_events", "usage_hourly", "usage_daily", "audit_log")

@@ -1,6 +1,7 @@
 """reconcile finds every way in which a bucket can be wrong, and repairs exactly what is."""
 
 import asyncio
+import json
 import random
 import subprocess
 import sys
@@ -11,43 +12,59 @@ import psycopg
 import pytest
 
 from analytics_core.database import WriteDatabase
+from analytics_core.families import FAMILIES
 from analytics_core.testing.builders import NOON, ORG_ID
 from analytics_rollup import drift
+from analytics_rollup.dimensions import fold_dimensions
 from analytics_rollup.fold import Claim, fold
-from analytics_rollup.reconcile import DAILY, HOURLY, Range, differences, repair, totals
-from tests.support.batches import Batch, StoredEvent, in_batches, random_events, recount, rollup, store
+from analytics_rollup.reconcile import CHECKS, DAILY, Check, Range, differences, repair, totals
+from tests.support.batches import Batch, StoredEvent, in_batches, random_events, recount_family, rollup, store
 from tests.support.stack import Database
 
 MIDNIGHT = NOON.replace(hour=0)
 TWO_DAYS = Range(MIDNIGHT, MIDNIGHT + timedelta(days=2))
 EVENTS = random_events(random.Random(1), 1_500, NOON, timedelta(hours=20), orgs=2, models=4)
 
+# Each to a bucket of its own, the last two leave one more or one less.
 DAMAGES = {
     "a lost call": "UPDATE analytics.{table} SET invocations = invocations - 1 WHERE {bucket}",
     "a wrong cost": "UPDATE analytics.{table} SET cost_microcents = cost_microcents + 1 WHERE {bucket}",
     "a call in another bin": "UPDATE analytics.{table} SET latency_bins[1] = latency_bins[1] + 1 WHERE {bucket}",
     "a wrong time": "UPDATE analytics.{table} SET first_event_at = first_event_at - interval '1 ms' WHERE {bucket}",
+    "a bucket of nothing": "UPDATE analytics.{table} SET {key} = '{other}' WHERE {bucket}",
     "a missing bucket": "DELETE FROM analytics.{table} WHERE {bucket}",
-    "a bucket of nothing": "INSERT INTO analytics.{table} SELECT org_id, bucket_start, 'ghost', 1, 0, 0, 0,"
-    " 0, 0, 0, 0, 0, '{{1}}', '{{1}}', 1, first_event_at, last_event_at FROM analytics.{table} WHERE {bucket}",
 }
+GHOST = {"model_id": "ghost", "series": "00000000-0000-4000-8000-000000000000"}
 
 
 @pytest.fixture
 async def folded(place: Database, rollup_database: WriteDatabase) -> WriteDatabase:
     """A database with folded batches and one that waits."""
     store(place.dsn("analytics_ingest"), in_batches(EVENTS, 100))
-    while await fold(rollup_database, Claim()):
-        pass
+    await fold_all(rollup_database)
     store(place.dsn("analytics_ingest"), [Batch([StoredEvent()])])
     return rollup_database
 
 
-def damage(place: Database, statement: str, table: str = HOURLY) -> None:
+async def fold_all(database: WriteDatabase) -> None:
+    while await fold(database, Claim()) or await fold_dimensions(database, Claim()):
+        pass
+
+
+def assert_families_equal_a_recount(place: Database, events: list[StoredEvent]) -> None:
+    for family in FAMILIES.values():
+        for table in family.rollups:
+            assert rollup(place.owner_dsn, table.table, family) == recount_family(events, family, table.width), table
+
+
+def damage(place: Database, statement: str, check: Check = CHECKS[0], number: int = 0) -> None:
     """Applied to one bucket, with the owner's rights."""
-    one = f"(org_id, bucket_start, model_id) = (SELECT org_id, bucket_start, model_id FROM analytics.{table} LIMIT 1)"
+    table, key = check.rollup.table, ", ".join(check.family.key)
+    one = f"({key}) = (SELECT {key} FROM analytics.{table} ORDER BY {key} OFFSET {number} LIMIT 1)"
+    last = check.family.key[-1]
     with psycopg.connect(place.owner_dsn) as connection:
-        assert connection.execute(statement.format(table=table, bucket=one).encode()).rowcount == 1
+        text = statement.format(table=table, bucket=one, key=last, other=GHOST[last])
+        assert connection.execute(text.encode()).rowcount == 1
 
 
 async def test_nothing_differs_after_folding(folded: WriteDatabase) -> None:
@@ -56,30 +73,35 @@ async def test_nothing_differs_after_folding(folded: WriteDatabase) -> None:
         found, sums = await differences(session, TWO_DAYS), await totals(session, TWO_DAYS)
 
     assert found == []
-    assert [row.calls for row in sums] == [len(EVENTS)] * 3
-    assert {row.microcents for row in sums} == {sum(event.cost_microcents for event in EVENTS)}
+    for name in {row.table_name for row in sums}:
+        rows = [row for row in sums if row.table_name == name]
+        assert sum(row.calls for row in rows) == len(EVENTS)
+        assert sum(row.microcents for row in rows) == sum(event.cost_microcents for event in EVENTS)
+        assert {row.org_id for row in rows} == {event.org_id for event in EVENTS}
+    assert len({row.table_name for row in sums}) == 6
 
 
-@pytest.mark.parametrize("statement", DAMAGES.values(), ids=DAMAGES.keys())
-@pytest.mark.parametrize("table", [HOURLY, DAILY])
-async def test_damage_is_found_and_repaired(place: Database, folded: WriteDatabase, table: str, statement: str) -> None:
+@pytest.mark.parametrize("check", CHECKS, ids=[check.rollup.table for check in CHECKS])
+async def test_damage_is_found_and_repaired(place: Database, folded: WriteDatabase, check: Check) -> None:
     """Wrong, missing or invented: the bucket is named, and afterwards everything equals a recount again."""
-    damage(place, statement, table)
+    for number, statement in enumerate(DAMAGES.values()):
+        damage(place, statement, check, number)
     async with folded.read() as session:
-        found = await differences(session, TWO_DAYS)
-    replaced = await repair(folded, TWO_DAYS)
+        found = [item for item in await differences(session, TWO_DAYS) if item.table == check.rollup.table]
+    replaced = [item for day in TWO_DAYS.days() for item in await repair(folded, day)]
 
-    assert {item.table for item in found} >= {table}
-    assert replaced[0] == found[0]
-    assert rollup(place.owner_dsn, "usage_hourly") == recount(EVENTS)
-    assert rollup(place.owner_dsn, "usage_daily") == recount(EVENTS, days=True)
+    # The bucket under another name is missing under its own.
+    assert len(found) == len(DAMAGES) + 1
+    assert {item.key for item in found} <= {item.key for item in replaced}
+    assert_families_equal_a_recount(place, EVENTS)
 
 
 async def test_a_repair_touches_only_what_differs(place: Database, folded: WriteDatabase) -> None:
     """A repaired bucket is a revision; a whole table of them would hide which number was wrong."""
     before = revisions(place)
-    damage(place, DAMAGES["a lost call"], DAILY)
-    await repair(folded, TWO_DAYS)
+    damage(place, DAMAGES["a lost call"], CHECKS[1])
+    for day in TWO_DAYS.days():
+        await repair(folded, day)
     after = revisions(place)
 
     assert after == (before[0], before[1] + 1)
@@ -100,14 +122,14 @@ async def test_folds_and_a_repair_do_not_count_twice(place: Database, folded: Wr
     damage(place, DAMAGES["a wrong cost"])
     store(place.dsn("analytics_ingest"), in_batches(more, 5))
 
-    async def fold_all() -> None:
-        while await fold(folded, Claim()):
-            pass
+    async def repair_all() -> None:
+        for day in TWO_DAYS.days():
+            await repair(folded, day)
 
-    await asyncio.gather(fold_all(), fold_all(), repair(folded, TWO_DAYS))
+    await asyncio.gather(fold_all(folded), fold_all(folded), repair_all())
+    await fold_all(folded)
 
-    assert rollup(place.owner_dsn, "usage_hourly") == recount([*EVENTS, *more, StoredEvent()])
-    assert rollup(place.owner_dsn, "usage_daily") == recount([*EVENTS, *more, StoredEvent()], days=True)
+    assert_families_equal_a_recount(place, [*EVENTS, *more, StoredEvent()])
 
 
 async def test_one_organisation_can_be_looked_at_alone(place: Database, folded: WriteDatabase) -> None:
@@ -143,14 +165,14 @@ async def test_the_sample_finds_drift(place: Database, folded: WriteDatabase, mo
     assert clean == []
     assert found
     assert {(item.table, item.bucket_start) for item in found} == {
-        (HOURLY, NOON + timedelta(hours=4)),
+        ("usage_hourly", NOON + timedelta(hours=4)),
         (DAILY, MIDNIGHT),
     }
 
 
-def reconcile(place: Database, *options: str) -> subprocess.CompletedProcess[str]:
+def command(place: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [Path(sys.prefix) / "bin" / "analytics-rollup", "reconcile", *options],
+        [Path(sys.prefix) / "bin" / "analytics-rollup", *arguments],
         env={"DATABASE_URL": place.dsn("analytics_rollup"), "RABBITMQ_URL": "amqp://nowhere"},
         capture_output=True,
         text=True,
@@ -159,19 +181,51 @@ def reconcile(place: Database, *options: str) -> subprocess.CompletedProcess[str
     )
 
 
+DAYS = ("--from", f"{MIDNIGHT:%Y-%m-%d}", "--to", f"{MIDNIGHT + timedelta(days=2):%Y-%m-%d}")
+
+
 @pytest.mark.usefixtures("folded")
 def test_the_command_shows_damage_and_repairs_it(place: Database) -> None:
     """What the operator sees, with exit codes for scripts."""
-    days = ("--start", f"{MIDNIGHT:%Y-%m-%d}", "--end", f"{MIDNIGHT + timedelta(days=2):%Y-%m-%d}")
     damage(place, DAMAGES["a lost call"])
 
-    shown, repaired, clean = reconcile(place, *days), reconcile(place, *days, "--repair"), reconcile(place, *days)
+    shown, repaired = command(place, "reconcile", *DAYS), command(place, "reconcile", *DAYS, "--repair")
+    clean = command(place, "reconcile", *DAYS)
 
     assert (shown.returncode, repaired.returncode, clean.returncode) == (1, 0, 0)
     assert "2 buckets differ\n  usage_hourly 2026-03-10T" in shown.stdout
     assert "Replaced 1 buckets." in repaired.stdout
     assert "Every bucket is equal to a recount." in clean.stdout
     assert f"{len(EVENTS):,}" in clean.stdout
+
+
+@pytest.mark.usefixtures("folded")
+def test_the_report_can_be_read_by_a_program(place: Database) -> None:
+    """What differs, by table and dimensions, and what each organisation's tables add up to."""
+    damage(place, DAMAGES["a wrong cost"], CHECKS[-1])
+    shown, rebuilt = command(place, "reconcile", *DAYS, "--json"), command(place, "rebuild", *DAYS, "--json")
+    report = json.loads(shown.stdout)
+    tables = [organisation["tables"] for organisation in report["organisations"]]
+
+    assert (shown.returncode, report["differing"], report["replaced"]) == (1, 1, 0)
+    assert report["differences"][0]["table"] == "usage_actor_daily"
+    assert report["differences"][0]["dimensions"].keys() == {"actor_id", "model_id", "status", "error_code"}
+    assert sum(table["usage_events"]["invocations"] for table in tables) == len(EVENTS)
+    assert all(table["usage_events"] == table["usage_detail_hourly"] == table["usage_hourly"] for table in tables)
+    assert (rebuilt.returncode, json.loads(rebuilt.stdout)["replaced"]) == (0, 1)
+    assert command(place, "reconcile", *DAYS).returncode == 0
+
+
+@pytest.mark.usefixtures("folded")
+def test_nothing_is_compared_with_what_retention_dropped(place: Database) -> None:
+    """The repair of a rollup whose events are gone would remove it."""
+    with psycopg.connect(place.owner_dsn) as connection:
+        connection.execute("INSERT INTO analytics.retained VALUES ('usage_events', %s)", [MIDNIGHT + timedelta(days=1)])
+    refused = command(place, "rebuild", *DAYS)
+
+    assert refused.returncode == 1
+    assert "dropped events or rollups before 2026-03-11" in refused.stderr
+    assert_families_equal_a_recount(place, EVENTS)
 
 
 def test_the_command_names_an_unreachable_database() -> None:

@@ -39,7 +39,7 @@ async def _compare(database: ReadDatabase) -> None:
             "rollup_drift",
             table=difference.table,
             org_id=str(difference.org_id),
-            model_id=difference.model_id,
+            dimensions=difference.dimensions,
             bucket_start=difference.bucket_start.isoformat(),
             remedy="analytics-rollup reconcile --repair",
         )

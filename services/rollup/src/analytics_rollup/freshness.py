@@ -9,7 +9,7 @@ from analytics_core.freshness import visible_lag
 from analytics_core.lifecycle import sleep_unless_stopped
 from analytics_core.sql import load_queries
 from analytics_rollup.limits import OBSERVE_SECONDS
-from analytics_rollup.metrics import FRESHNESS_LAG, OLDEST_UNFOLDED_AGE, UNFOLDED_BATCHES
+from analytics_rollup.metrics import DIMENSIONS_LAG, FRESHNESS_LAG, OLDEST_UNFOLDED_AGE, UNFOLDED_BATCHES
 
 QUERIES = load_queries("analytics_rollup", "freshness")
 
@@ -21,7 +21,7 @@ async def observe(database: ReadDatabase, now: Clock, stop: asyncio.Event) -> No
             await measure(database, now)
         except (*UNREACHABLE, *REFUSED):
             # The dependency check logs the outage. What was last measured would look like a service that is fine.
-            for gauge in (FRESHNESS_LAG, UNFOLDED_BATCHES, OLDEST_UNFOLDED_AGE):
+            for gauge in (FRESHNESS_LAG, DIMENSIONS_LAG, UNFOLDED_BATCHES, OLDEST_UNFOLDED_AGE):
                 gauge.set(nan)
         await sleep_unless_stopped(stop, OBSERVE_SECONDS)
 
@@ -30,7 +30,11 @@ async def measure(database: ReadDatabase, now: Clock) -> None:
     """Set the gauges once."""
     async with database.read() as session:
         (backlog,) = await session.fetch(QUERIES["backlog"])
-    lag = visible_lag(backlog["watermark"], now(), unfolded=backlog["batches"] > 0)
-    FRESHNESS_LAG.set(nan if lag is None else lag.total_seconds())
+    for gauge, watermark, waiting in (
+        (FRESHNESS_LAG, backlog["watermark"], backlog["batches"]),
+        (DIMENSIONS_LAG, backlog["dimensions_watermark"], backlog["without_dimensions"]),
+    ):
+        lag = visible_lag(watermark, now(), unfolded=waiting > 0)
+        gauge.set(nan if lag is None else lag.total_seconds())
     UNFOLDED_BATCHES.set(backlog["batches"])
     OLDEST_UNFOLDED_AGE.set(backlog["oldest_age_seconds"] or 0.0)

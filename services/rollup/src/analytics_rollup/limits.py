@@ -50,8 +50,8 @@ SAMPLE_HOURS_BACK = 24
 SAMPLE_ORGANISATIONS = 3
 """Organisations compared in a sample."""
 
-SAMPLE_DAY_CALLS_MAX = 1_000_000
-"""An organisation with more calls that day is not sampled: the events of its day are read to find an hour's (1 s)."""
+SAMPLE_DAY_CALLS_MAX = 300_000
+"""An organisation with more calls that day is not sampled: the events of its day are read once for each family."""
 
 RECONCILE_TIMEOUT = timedelta(hours=1)
 """A statement of `analytics-rollup reconcile`: a recount reads 1,000,000 events/s or so, and a person is waiting."""
@@ -62,3 +62,12 @@ DIFFERENCES_LISTED = 20
 CLOSE_AFTER = timedelta(hours=1)
 """A day is summed up so long after its end: what comes later than that is added to it, which costs the more the more
 there is."""
+
+UPKEEP_SECONDS = 60.0
+"""How often is looked for days to close and chunks to drop. What is in use is tried again then."""
+
+LATE_MARGIN = timedelta(days=2)
+"""Events stay so much longer in their table than ingest accepts them, for the fold and for finding duplicates."""
+
+ERASED_AT_ONCE = 20_000
+"""Events that `analytics-rollup erase` deletes in one transaction: 0.3 s, in which nothing waits for it."""

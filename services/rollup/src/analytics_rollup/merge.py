@@ -41,8 +41,7 @@ def _worded_for(family: Family, rollup: Rollup, delta: str) -> str:
     key = family.columns[0]
     values = "".join(f", min({name})" for name in family.columns[1:])
     statement = (
-        _MERGE.replace("(org_id, bucket_start, model_id) DO", f"(org_id, bucket_start, {key}) DO")
-        .replace("BY org_id, bucket, model_id", f"BY org_id, bucket, {key}")
+        _MERGE.replace("BY org_id, bucket, model_id", f"BY org_id, bucket, {key}")
         .replace("    org_id, bucket, model_id,", f"    org_id, bucket, {key}{values},")
         .replace("fold_delta", delta)
     )
@@ -51,6 +50,8 @@ def _worded_for(family: Family, rollup: Rollup, delta: str) -> str:
 
 def worded(statement: str, family: Family, rollup: Rollup) -> str:
     """A statement that is written for the hours of models, for another rollup."""
-    return statement.replace(MODEL.fine.table, rollup.table).replace(
-        "org_id, bucket_start, model_id,", f"org_id, bucket_start, {', '.join(family.columns)},"
+    return (
+        statement.replace(MODEL.fine.table, rollup.table)
+        .replace("(org_id, bucket_start, model_id) DO", f"({', '.join(family.key)}) DO")
+        .replace("org_id, bucket_start, model_id", f"org_id, bucket_start, {', '.join(family.columns)}")
     )

@@ -65,3 +65,18 @@ RECONCILE_LAST_SUCCESS = Gauge(
     "analytics_rollup_reconcile_last_success_timestamp",
     "Unix time of the last sample that was compared; old: look for reconcile_failed in the logs.",
 )
+DAYS_CLOSED = Counter(
+    "analytics_rollup_days_closed_total",
+    "Days of the families detail and actor that were summed up; two a day are expected: look for upkeep_failed.",
+)
+CHUNKS_DROPPED = Counter(
+    "analytics_rollup_chunks_dropped_total", "Chunks that retention has dropped, by table.", ["table"]
+)
+RETENTION_POSTPONED = Gauge(
+    "analytics_rollup_retention_postponed_tables",
+    "Tables whose oldest chunk was in use or not folded yet; above 0 for hours: look for chunk_kept in the logs.",
+)
+RETENTION_LAST_SUCCESS = Gauge(
+    "analytics_rollup_retention_last_success_timestamp",
+    "Unix time when no chunk was older than its table's retention; old: look for upkeep_failed or chunk_kept.",
+)

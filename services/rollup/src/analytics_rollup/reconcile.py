@@ -1,20 +1,25 @@
 """Proves that the rollups say what the events say, bucket by bucket, and repairs those that do not.
 
-sum(usage_events) = sum(usage_hourly) = sum(usage_daily) over the batches that are folded.
+Fine rollups are compared with the events of the batches that are folded into them, days with their hours. A repair is
+a transaction a day and rollup, which folds wait for; ingest does not.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from analytics_core.buckets import DAY
 from analytics_core.database import ReadSession, WriteDatabase, WriteSession
+from analytics_core.families import ACTOR, DETAIL, MODEL, QUARTERS, Family, Rollup
 from analytics_core.sql import load_queries
+from analytics_rollup.merge import worded
 
 QUERIES = load_queries("analytics_rollup", "reconcile")
 
-HOURLY, DAILY = "usage_hourly", "usage_daily"
+DAILY = "usage_daily"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +36,58 @@ class Range:
         last = self.end.replace(hour=0)
         return Range(first, last if last == self.end else last + DAY, self.org_id)
 
+    def days(self) -> Iterator["Range"]:
+        """The days of `in_days`, one by one."""
+        whole = self.in_days()
+        start = whole.start
+        while start < whole.end:
+            yield Range(start, start + DAY, self.org_id)
+            start += DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rollup, and the function in the database that counts what it has to say."""
+
+    family: Family
+    rollup: Rollup
+    recount: str
+
+    @property
+    def is_daily(self) -> bool:
+        return self.rollup.width == DAY
+
+
+def _checks() -> Iterator[Check]:
+    recounts = {MODEL: "", QUARTERS: "", DETAIL: "detail_", ACTOR: "actor_"}
+    for family, prefix in recounts.items():
+        fine = "quarters" if family is QUARTERS else f"{prefix}hours"
+        yield Check(family, family.fine, f"recount_{fine}")
+        if family.daily:
+            yield Check(family, family.daily, f"recount_{prefix}days")
+
+
+CHECKS = tuple(_checks())
+"""Hours before their days: a repair of an hour shows in what the day has to be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A bucket that does not say what it has to."""
+    """A bucket that does not say what it has to; `key` is the last part of the primary key."""
 
     table: str
     org_id: UUID
     bucket_start: datetime
-    model_id: str
+    dimensions: dict[str, str]
+    key: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The sums of one table over a range."""
+    """The sums of one table and organisation over a range."""
 
     table_name: str
+    org_id: UUID
     calls: int
     input_tokens: int
     output_tokens: int
@@ -54,44 +95,81 @@ class Totals:
 
 
 async def totals(session: ReadSession, days: Range) -> list[Totals]:
-    """The three tables' sums over whole days, in one snapshot."""
+    """The sums of events and rollups over whole days, in one snapshot."""
     return [Totals(**row) for row in await session.fetch(QUERIES["totals"], days.start, days.end, days.org_id)]
 
 
+async def retained_since(session: ReadSession) -> datetime | None:
+    """Where retention has left all of the tables: nothing before that can be compared. None: nothing was dropped."""
+    since: datetime | None = await session.fetch_value(QUERIES["retained_since"])
+    return since
+
+
 async def differences(session: ReadSession, hours: Range) -> list[Difference]:
-    """The hours that differ from the events, and the days that differ from their hours."""
-    days = hours.in_days()
-    return [*await _differing(session, HOURLY, hours), *await _differing(session, DAILY, days)]
-
-
-async def repair(database: WriteDatabase, hours: Range) -> list[Difference]:
-    """Replace what differs by what is right, in one transaction that folds wait for; returns what was replaced."""
-    async with database.write() as session:
-        await session.execute(QUERIES["lock_rollups"])
-        replaced = await _replace(session, HOURLY, hours)
-        return replaced + await _replace(session, DAILY, hours.in_days())
-
-
-async def _differing(session: ReadSession, table: str, where: Range) -> list[Difference]:
-    query = _worded_for(table, QUERIES["differing"])
-    return [Difference(table, **row) for row in await session.fetch(query, where.start, where.end, where.org_id)]
-
-
-async def _replace(session: WriteSession, table: str, where: Range) -> list[Difference]:
-    found = await _differing(session, table, where)
-    keys: tuple[list[Any], ...] = (
-        [difference.org_id for difference in found],
-        [difference.bucket_start for difference in found],
-        [difference.model_id for difference in found],
-    )
-    if found:
-        for statement in (QUERIES["remove_ghosts"], QUERIES["replace_buckets"]):
-            await session.execute(_worded_for(table, statement), where.start, where.end, where.org_id, *keys)
+    """The fine buckets that differ from the events, and the days that differ from their hours."""
+    found: list[Difference] = []
+    for check in CHECKS:
+        found += await _differing(session, check, hours)
     return found
 
 
-def _worded_for(table: str, statement: str) -> str:
-    """The two rollups differ in their names alone; the statements are written for the hours."""
-    if table == HOURLY:
-        return statement
-    return statement.replace("usage_hourly", "usage_daily").replace("recount_hours", "recount_days")
+async def repair(database: WriteDatabase, day: Range) -> list[Difference]:
+    """Replace what differs by what is right; returns what was replaced. Each rollup on its own: folds wait for one."""
+    replaced: list[Difference] = []
+    for check in CHECKS:
+        async with database.write() as session:
+            for other in CHECKS:
+                if other.family is check.family:
+                    await session.execute(_statements(other)["lock"])
+            replaced += await _replace(session, check, day)
+    return replaced
+
+
+async def _differing(session: ReadSession, check: Check, hours: Range) -> list[Difference]:
+    where = hours.in_days() if check.is_daily else hours
+    rows = await session.fetch(_statements(check)["differing"], where.start, where.end, where.org_id)
+    return [
+        Difference(
+            check.rollup.table,
+            row["org_id"],
+            row["bucket_start"],
+            {name: row[name] for name in check.family.dimensions},
+            row[check.family.key[-1]],
+        )
+        for row in rows
+    ]
+
+
+async def _replace(session: WriteSession, check: Check, hours: Range) -> list[Difference]:
+    where = hours.in_days() if check.is_daily else hours
+    found = await _differing(session, check, where)
+    keys: tuple[list[Any], ...] = (
+        [difference.org_id for difference in found],
+        [difference.bucket_start for difference in found],
+        [difference.key for difference in found],
+    )
+    if found:
+        for name in ("remove", "replace"):
+            await session.execute(_statements(check)[name], where.start, where.end, where.org_id, *keys)
+    return found
+
+
+@cache
+def _statements(check: Check) -> dict[str, str]:
+    """The statements are written for the hours of models."""
+    written = {
+        "lock": QUERIES["lock_rollup"],
+        "differing": QUERIES["differing"],
+        "remove": QUERIES["remove_ghosts"],
+        "replace": QUERIES["replace_buckets"],
+    }
+    return {name: _worded_for(check, statement) for name, statement in written.items()}
+
+
+def _worded_for(check: Check, statement: str) -> str:
+    key = check.family.key[-1]
+    for table in ("stored", "recounted"):
+        statement = statement.replace(f"{table}.model_id", f"{table}.{key}")
+    if key == "series":
+        statement = statement.replace("$6::text[]", "$6::uuid[]")
+    return worded(statement.replace("recount_hours", check.recount), check.family, check.rollup)

@@ -1,10 +1,12 @@
-"""`analytics-rollup reconcile`: the proof on demand, and the repair."""
+"""`analytics-rollup reconcile` and `rebuild`: the proof on demand, and the repair."""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 from uuid import UUID
 
 from analytics_core import clock
@@ -13,58 +15,152 @@ from analytics_core.database import UNREACHABLE, WriteDatabase
 from analytics_core.lifecycle import EXIT_FAILED, EXIT_OK, Command
 from analytics_core.telemetry.logs import redact_text
 from analytics_rollup.limits import DIFFERENCES_LISTED, RECONCILE_TIMEOUT
-from analytics_rollup.reconcile import Difference, Range, Totals, differences, repair, totals
+from analytics_rollup.reconcile import Difference, Range, Totals, differences, repair, retained_since, totals
 from analytics_rollup.settings import Settings
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_range(parser: argparse.ArgumentParser) -> None:
     """The range, in whole UTC days."""
-    parser.add_argument("--start", type=_day, help="first day, such as 2026-03-10 (default: yesterday)")
-    parser.add_argument("--end", type=_day, help="day after the last one (default: tomorrow)")
+    parser.add_argument("--from", "--start", dest="start", metavar="DAY", type=_day, help="first day (yesterday)")
+    parser.add_argument("--to", "--end", dest="end", metavar="DAY", type=_day, help="day after the last one (tomorrow)")
     parser.add_argument("--org", type=UUID, help="one organisation alone (default: all)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The range, and what to do about differences."""
+    add_range(parser)
     parser.add_argument("--repair", action="store_true", help="replace buckets that differ; folds wait meanwhile")
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """0 when everything is equal, or has been made so; 1 when something differs or the database cannot be reached."""
+    return await _with_database(settings, arguments, rebuild=False)
+
+
+async def run_rebuild(settings: Settings, arguments: argparse.Namespace) -> int:
+    """0 when every bucket of the range is what its events say, whatever it was before."""
+    return await _with_database(settings, arguments, rebuild=True)
+
+
+def open_database(settings: Settings, purpose: str) -> AbstractAsyncContextManager[WriteDatabase]:
+    """One connection with an operator's patience."""
+    return WriteDatabase.open(
+        settings.database_url.get_secret_value(),
+        application_name=f"{settings.service_name}-{purpose}",
+        pool_size=1,
+        statement_timeout=RECONCILE_TIMEOUT,
+    )
+
+
+async def _with_database(settings: Settings, arguments: argparse.Namespace, *, rebuild: bool) -> int:
     today = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     days = Range(arguments.start or today - DAY, arguments.end or today + DAY, arguments.org)
+    if days.start >= days.end:
+        sys.stderr.write("--from: must be before --to\n")
+        return EXIT_FAILED
     try:
-        async with WriteDatabase.open(
-            settings.database_url.get_secret_value(),
-            application_name=f"{settings.service_name}-reconcile",
-            pool_size=1,
-            statement_timeout=RECONCILE_TIMEOUT,
-        ) as database:
-            return await _reconcile(database, days, sys.stdout, with_repair=arguments.repair)
+        async with open_database(settings, "reconcile") as database:
+            async with database.read() as session:
+                since = await retained_since(session)
+            if since is not None and days.start < since:
+                sys.stderr.write(f"--from: retention has dropped events or rollups before {since:%Y-%m-%d}\n")
+                return EXIT_FAILED
+            if rebuild:
+                return await _rebuild(database, days, sys.stdout, as_json=arguments.json)
+            return await _reconcile(database, days, sys.stdout, with_repair=arguments.repair, as_json=arguments.json)
     except UNREACHABLE as error:
         sys.stderr.write(redact_text(f"DATABASE_URL: cannot reach the database: {type(error).__name__}: {error}\n"))
         return EXIT_FAILED
 
 
-async def _reconcile(database: WriteDatabase, days: Range, out: TextIO, *, with_repair: bool) -> int:
+async def _reconcile(database: WriteDatabase, days: Range, out: TextIO, *, with_repair: bool, as_json: bool) -> int:
     async with database.read(repeatable=True) as session:
         sums, found = await totals(session, days), await differences(session, days)
-    out.writelines(f"{line}\n" for line in _report(days, sums, found))
-    if not found:
-        return EXIT_OK
-    if not with_repair:
-        out.write("Run again with --repair to replace them by a recount.\n")
-        return EXIT_FAILED
-    replaced = await repair(database, days)
-    out.write(f"Replaced {len(replaced)} buckets.\n")
+    replaced = await _repair(database, days) if found and with_repair else []
+    if as_json:
+        _write_json(out, days, found, replaced, organisations=[*_by_organisation(sums)])
+    else:
+        out.writelines(f"{line}\n" for line in _report(days, sums, found))
+        if found and not with_repair:
+            out.write("Run again with --repair to replace them by a recount.\n")
+        if with_repair and found:
+            out.write(f"Replaced {len(replaced)} buckets.\n")
+    return EXIT_OK if with_repair or not found else EXIT_FAILED
+
+
+async def _rebuild(database: WriteDatabase, days: Range, out: TextIO, *, as_json: bool) -> int:
+    replaced = await _repair(database, days)
+    if as_json:
+        _write_json(out, days, replaced, replaced)
+    else:
+        out.write(f"Recounted {days.start:%Y-%m-%d} to {days.end:%Y-%m-%d}, replaced {len(replaced)} buckets.\n")
     return EXIT_OK
+
+
+async def _repair(database: WriteDatabase, days: Range) -> list[Difference]:
+    """Day by day, so that nothing waits for longer than a day's recount, and an interruption keeps what is done."""
+    replaced: list[Difference] = []
+    for day in days.days():
+        replaced += await repair(database, day)
+        sys.stderr.write(f"{day.start:%Y-%m-%d} done, {len(replaced)} buckets replaced so far\n")
+    return replaced
+
+
+def _write_json(
+    out: TextIO, days: Range, found: Sequence[Difference], replaced: Sequence[Difference], **more: object
+) -> None:
+    document = {
+        "from": days.start.isoformat(),
+        "to": days.end.isoformat(),
+        "orgId": str(days.org_id) if days.org_id else None,
+        "differing": len(found),
+        "replaced": len(replaced),
+        **more,
+        "differences": [_described(item) for item in found],
+    }
+    json.dump(document, out)
+    out.write("\n")
+
+
+def _described(item: Difference) -> dict[str, Any]:
+    return {
+        "table": item.table,
+        "orgId": str(item.org_id),
+        "bucketStart": item.bucket_start.isoformat(),
+        "dimensions": item.dimensions,
+    }
+
+
+def _by_organisation(sums: Sequence[Totals]) -> Iterator[dict[str, Any]]:
+    for org_id in sorted({row.org_id for row in sums}):
+        tables = {
+            row.table_name: {
+                "invocations": row.calls,
+                "inputTokens": row.input_tokens,
+                "outputTokens": row.output_tokens,
+                "costMicrocents": row.microcents,
+            }
+            for row in sums
+            if row.org_id == org_id
+        }
+        yield {"orgId": str(org_id), "tables": tables}
 
 
 def _report(days: Range, sums: Sequence[Totals], found: Sequence[Difference]) -> Iterator[str]:
     whose = f"organisation {days.org_id}" if days.org_id else "all organisations"
     yield f"{days.start:%Y-%m-%d} to {days.end:%Y-%m-%d} (exclusive), {whose}, folded batches"
-    yield f"{'':14}{'calls':>16}{'input tokens':>20}{'output tokens':>20}{'micro-cents':>24}"
-    for row in sums:
-        yield f"{row.table_name:14}{row.calls:16,}{row.input_tokens:20,}{row.output_tokens:20,}{row.microcents:24,}"
+    yield f"{'':22}{'calls':>16}{'input tokens':>20}{'output tokens':>20}{'micro-cents':>24}"
+    for name in dict.fromkeys(row.table_name for row in sums):
+        rows = [row for row in sums if row.table_name == name]
+        yield (
+            f"{name:22}{sum(row.calls for row in rows):16,}{sum(row.input_tokens for row in rows):20,}"
+            f"{sum(row.output_tokens for row in rows):20,}{sum(row.microcents for row in rows):24,}"
+        )
     yield f"{len(found)} buckets differ" if found else "Every bucket is equal to a recount."
     for item in found[:DIFFERENCES_LISTED]:
-        yield f"  {item.table} {item.bucket_start:%Y-%m-%dT%H:%MZ} {item.org_id} {item.model_id}"
+        values = " ".join(value or "-" for value in item.dimensions.values())
+        yield f"  {item.table} {item.bucket_start:%Y-%m-%dT%H:%MZ} {item.org_id} {values}"
     if len(found) > DIFFERENCES_LISTED:
         yield f"  … and {len(found) - DIFFERENCES_LISTED} more"
 
@@ -78,4 +174,10 @@ RECONCILE = Command(
     "Compare every bucket of a range with its events, and days with their hours.",
     add_arguments,
     run,
+)
+REBUILD = Command(
+    "rebuild",
+    "Recount a range from its events, day by day while everything runs, and replace what differs.",
+    add_range,
+    run_rebuild,
 )

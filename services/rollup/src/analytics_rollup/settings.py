@@ -24,6 +24,21 @@ class Settings(ServiceSettings):
         le=timedelta(hours=24),
         description="How often a sample of closed buckets is compared with a recount from the events.",
     )
+    raw_retention: Duration = Field(
+        default=timedelta(days=400),
+        ge=timedelta(days=2),
+        description="Events older than this are refused, as their table forgets them.",
+    )
+    hourly_retention: Duration = Field(
+        default=timedelta(days=396),
+        ge=timedelta(days=2),
+        description="Hourly rollups older than this are dropped, in chunks of 7 to 30 days.",
+    )
+    daily_retention: Duration = Field(
+        default=timedelta(days=396),
+        ge=timedelta(days=2),
+        description="Daily rollups older than this are dropped, in chunks of 90 to 180 days.",
+    )
 
     @model_validator(mode="after")
     def _check_pool(self) -> "Settings":

@@ -14,6 +14,7 @@ from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped
 from analytics_rollup.drift import watch_drift
 from analytics_rollup.freshness import observe
 from analytics_rollup.settings import Settings
+from analytics_rollup.upkeep import keep_up
 from analytics_rollup.wakeups import WakeUps
 from analytics_rollup.worker import Folder
 
@@ -71,5 +72,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             *(resources.folder.help(stop) for _ in range(settings.aggregation_workers - 1)),
             resources.folder.fold_dimensions(stop),
             observe(resources.database, clock.now, stop),
+            keep_up(resources.database, settings, stop),
             watch_drift(resources.database, settings.reconcile_interval, stop),
         )

@@ -34,8 +34,12 @@ WITH NO DATA
 -- claim_folded --
 -- The oldest batches without dimensions that nobody folds at this moment; $2 asks for one of them alone, $3 leaves some
 -- out. Only those that the model fold is done with: it skips rows that are locked, and must not wait for seconds.
-SELECT batch_id, stored_count, occurred_min, occurred_max, first_chunk_at
-FROM analytics.ingestion_batches
+SELECT
+    batch_id, occurred_min, occurred_max, first_chunk_at,
+    stored_count - coalesce(
+        (SELECT erased_count FROM analytics.erased_events AS erased WHERE erased.batch_id = batches.batch_id), 0
+    ) AS stored_count
+FROM analytics.ingestion_batches AS batches
 WHERE dimensions_folded_at IS NULL AND folded_at IS NOT NULL
     AND ($2::bigint IS NULL OR batch_id = $2) AND batch_id <> ALL ($3::bigint[])
 ORDER BY batch_id

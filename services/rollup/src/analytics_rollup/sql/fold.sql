@@ -10,9 +10,14 @@ FROM analytics.usage_hourly
 WITH NO DATA
 
 -- claim --
--- The oldest batches that nobody folds at this moment; $2 asks for one of them alone, $3 leaves some out.
-SELECT batch_id, stored_count, occurred_min, occurred_max, first_chunk_at
-FROM analytics.ingestion_batches
+-- The oldest batches that nobody folds at this moment; $2 asks for one of them alone, $3 leaves some out. What was erased
+-- before it was folded is not to be found.
+SELECT
+    batch_id, occurred_min, occurred_max, first_chunk_at,
+    stored_count - coalesce(
+        (SELECT erased_count FROM analytics.erased_events AS erased WHERE erased.batch_id = batches.batch_id), 0
+    ) AS stored_count
+FROM analytics.ingestion_batches AS batches
 WHERE folded_at IS NULL AND ($2::bigint IS NULL OR batch_id = $2) AND batch_id <> ALL ($3::bigint[])
 ORDER BY batch_id
 LIMIT $1

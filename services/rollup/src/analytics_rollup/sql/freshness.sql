@@ -1,7 +1,9 @@
 -- backlog --
--- Where the watermark stands, and what waits to be folded.
+-- Where the watermarks stand, and what waits to be folded.
 SELECT
     analytics.watermark() AS watermark,
+    analytics.dimensions_watermark() AS dimensions_watermark,
+    (SELECT count(*) FROM analytics.ingestion_batches WHERE dimensions_folded_at IS NULL) AS without_dimensions,
     count(*) AS batches,
     extract(epoch FROM clock_timestamp() - min(committed_at))::double precision AS oldest_age_seconds
 FROM analytics.ingestion_batches

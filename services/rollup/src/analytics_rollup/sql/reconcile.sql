@@ -1,5 +1,5 @@
 -- differing --
--- Buckets that do not say what they have to; written for the hours, run for the days with the other names.
+-- Buckets that do not say what they have to; written for the hours of models, run for every rollup with its own names.
 WITH expected AS MATERIALIZED (
     SELECT * FROM analytics.recount_hours($1, $2, $3)
 ),
@@ -19,21 +19,22 @@ FROM (
     UNION ALL
     (SELECT * FROM stored EXCEPT SELECT * FROM expected)
 ) AS differences
-ORDER BY bucket_start, org_id, model_id
+ORDER BY org_id, bucket_start, model_id
 
--- lock_rollups --
+-- lock_rollup --
 -- Waits for the folds under way and holds back new ones, so that a recount and what it replaces see the same batches.
-LOCK TABLE analytics.usage_hourly, analytics.usage_daily IN SHARE ROW EXCLUSIVE MODE
+LOCK TABLE analytics.usage_hourly IN SHARE ROW EXCLUSIVE MODE
 
 -- remove_ghosts --
 -- Buckets among the differing ones ($4 to $6) for which there is no event.
 DELETE FROM analytics.usage_hourly AS stored
-USING unnest($4::uuid[], $5::timestamptz[], $6::text[]) AS differing (org_id, bucket_start, model_id)
+USING unnest($4::uuid[], $5::timestamptz[], $6::text[]) AS differing (org_id, bucket_start, key)
 WHERE stored.org_id = differing.org_id
     AND stored.bucket_start = differing.bucket_start
-    AND stored.model_id = differing.model_id
+    AND stored.model_id = differing.key
     AND (stored.org_id, stored.bucket_start, stored.model_id) NOT IN (
-        SELECT org_id, bucket_start, model_id FROM analytics.recount_hours($1, $2, $3)
+        SELECT recounted.org_id, recounted.bucket_start, recounted.model_id
+        FROM analytics.recount_hours($1, $2, $3) AS recounted
     )
 
 -- replace_buckets --
@@ -49,9 +50,10 @@ SELECT
     invocations, error_count, timeout_count, throttled_count,
     input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_microcents,
     latency_bins, latency_counts, cardinality(latency_bins), first_event_at, last_event_at, 1, now()
-FROM analytics.recount_hours($1, $2, $3)
-INNER JOIN unnest($4::uuid[], $5::timestamptz[], $6::text[]) AS differing (org_id, bucket_start, model_id)
-    USING (org_id, bucket_start, model_id)
+FROM analytics.recount_hours($1, $2, $3) AS recounted
+WHERE (recounted.org_id, recounted.bucket_start, recounted.model_id) IN (
+    SELECT * FROM unnest($4::uuid[], $5::timestamptz[], $6::text[])
+)
 ON CONFLICT (org_id, bucket_start, model_id) DO UPDATE SET
     invocations = EXCLUDED.invocations,
     error_count = EXCLUDED.error_count,
@@ -71,22 +73,48 @@ ON CONFLICT (org_id, bucket_start, model_id) DO UPDATE SET
     revised_at = EXCLUDED.revised_at
 
 -- totals --
--- The sums that have to be equal, over whole days. Events of batches that wait to be folded are not meant to be in.
-SELECT 'usage_events' AS table_name, count(*) AS calls, coalesce(sum(input_tokens), 0)::bigint AS input_tokens,
-    coalesce(sum(output_tokens), 0)::bigint AS output_tokens, coalesce(sum(cost_microcents), 0)::bigint AS microcents
+-- The sums of each organisation that have to be equal, over whole days. Events of batches that wait to be folded are
+-- not meant to be in; those that wait for their dimensions alone are in the first two tables.
+SELECT 'usage_events' AS table_name, org_id, count(*) AS calls, sum(input_tokens)::bigint AS input_tokens,
+    sum(output_tokens)::bigint AS output_tokens, sum(cost_microcents)::bigint AS microcents
 FROM analytics.usage_events
 WHERE occurred_at >= $1 AND occurred_at < $2 AND ($3::uuid IS NULL OR org_id = $3)
     AND batch_id NOT IN (SELECT batch_id FROM analytics.ingestion_batches WHERE folded_at IS NULL)
+GROUP BY org_id
 UNION ALL
-SELECT 'usage_hourly', coalesce(sum(invocations), 0)::bigint, coalesce(sum(input_tokens), 0)::bigint,
-    coalesce(sum(output_tokens), 0)::bigint, coalesce(sum(cost_microcents), 0)::bigint
+SELECT 'usage_hourly', org_id, sum(invocations)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint,
+    sum(cost_microcents)::bigint
 FROM analytics.usage_hourly
 WHERE bucket_start >= $1 AND bucket_start < $2 AND ($3::uuid IS NULL OR org_id = $3)
+GROUP BY org_id
 UNION ALL
-SELECT 'usage_daily', coalesce(sum(invocations), 0)::bigint, coalesce(sum(input_tokens), 0)::bigint,
-    coalesce(sum(output_tokens), 0)::bigint, coalesce(sum(cost_microcents), 0)::bigint
+SELECT 'usage_daily', org_id, sum(invocations)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint,
+    sum(cost_microcents)::bigint
 FROM analytics.usage_daily
 WHERE bucket_start >= $1 AND bucket_start < $2 AND ($3::uuid IS NULL OR org_id = $3)
+GROUP BY org_id
+UNION ALL
+SELECT 'usage_quarter_hourly', org_id, sum(invocations)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint,
+    sum(cost_microcents)::bigint
+FROM analytics.usage_quarter_hourly
+WHERE bucket_start >= $1 AND bucket_start < $2 AND ($3::uuid IS NULL OR org_id = $3)
+GROUP BY org_id
+UNION ALL
+SELECT 'usage_detail_hourly', org_id, sum(invocations)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint,
+    sum(cost_microcents)::bigint
+FROM analytics.usage_detail_hourly
+WHERE bucket_start >= $1 AND bucket_start < $2 AND ($3::uuid IS NULL OR org_id = $3)
+GROUP BY org_id
+UNION ALL
+SELECT 'usage_actor_hourly', org_id, sum(invocations)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint,
+    sum(cost_microcents)::bigint
+FROM analytics.usage_actor_hourly
+WHERE bucket_start >= $1 AND bucket_start < $2 AND ($3::uuid IS NULL OR org_id = $3)
+GROUP BY org_id
+
+-- retained_since --
+-- Before this time some table has been dropped: what is left of the others could only be compared with nothing.
+SELECT max(dropped_before) FROM analytics.retained
 
 -- sample_organisations --
 -- Some of the organisations with calls in an hour ($1), but none whose day ($2) would take long to count.
