@@ -75,7 +75,7 @@ async def test_large_answers_are_compressed_for_those_who_can(api: Api, numbers:
 
     assert packed.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in plain.headers
-    assert packed.headers["vary"].lower() == "accept-encoding"
+    assert {"accept", "accept-encoding"} == set(packed.headers["vary"].lower().replace(" ", "").split(","))
     assert packed.json() == plain.json()
 
 
@@ -85,9 +85,9 @@ async def test_large_answers_are_compressed_for_those_who_can(api: Api, numbers:
     [
         {"start": "now"},
         {"end": "2026-03-10T00:00:00Z"},
-        {"granularity": "month"},
-        {"timezone": "Asia/Kolkata"},
-        {"groupBy": "actor"},
+        {"granularity": "week"},
+        {"timezone": "Asia/Calcuta"},
+        {"groupBy": "region"},
         {"limit": "10001"},
         {"cursor": "garbage"},
         {"modelId": ""},

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics_core.buckets import DAY, HOUR
+from analytics_core.families import QUARTER
 from analytics_core.query.plan import Cells, NotCovered, Part, Plan, plan_series, plan_total
 from analytics_core.query.question import Dimension, Question
-from analytics_core.query.zones import QUARTER, UTC_ZONE, Granularity
+from analytics_core.query.zones import UTC_ZONE, Granularity
 
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns"]
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics_core.query.zones import QUARTER, TIME_MIN, Granularity, bucket_bounds, parse_zone
+from analytics_core.families import QUARTER
+from analytics_core.query.zones import TIME_MIN, Granularity, bucket_bounds, parse_zone
 
 ZONES = [
     "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",

@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_core.query.statements import Position
 from analytics_query_api.limits import CURSOR_CHARACTERS_MAX
-from analytics_query_api.paging import Position, decode_cursor, encode_cursor
+from analytics_query_api.paging import decode_cursor, encode_cursor
 
 # Lone surrogates are no text: no URL and no database can hold them.
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 POSITIONS = st.builds(
     Position,
-    st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
-    st.none() | st.text(CHARACTERS, min_size=1, max_size=200),
+    st.lists(st.text(CHARACTERS, max_size=200), max_size=6).map(tuple),
+    st.none() | st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.none() | st.integers(0, 2**63 - 1),
 )
 
 

@@ -7,10 +7,12 @@ import pytest
 
 from analytics_core.access import DEVELOPMENT_PRINCIPAL, Action, OrgScope, decide
 from analytics_core.errors import InvalidRequest
+from analytics_core.query.question import Dimension
+from analytics_core.query.statements import Position
+from analytics_core.query.zones import Granularity
 from analytics_core.testing.builders import ORG_ID, OTHER_ORG_ID
-from analytics_query_api.paging import Position, encode_cursor
-from analytics_query_api.periods import Granularity
-from analytics_query_api.selection import Selection, parse_model_ids, parse_selection
+from analytics_query_api.paging import encode_cursor
+from analytics_query_api.selection import Selection, parse_errors, parse_model_ids, parse_series
 
 Parameters = list[tuple[str, str]]
 RANGE: Parameters = [("start", "2026-03-01T00:00:00Z"), ("end", "2026-03-08T00:00:00Z")]
@@ -23,7 +25,7 @@ def scope(org_id: UUID = ORG_ID) -> OrgScope:
 
 
 def parsed(parameters: Parameters, *, org_id: UUID = ORG_ID, report: str = "getUsage") -> Selection:
-    return parse_selection(parameters, scope(org_id), report)
+    return parse_series(parameters, scope(org_id), report)
 
 
 def refused(parameters: Parameters) -> dict[str, str]:
@@ -35,10 +37,11 @@ def refused(parameters: Parameters) -> dict[str, str]:
 
 def test_a_range_alone_means_hours_of_all_models() -> None:
     selection = parsed(RANGE)
+    question = selection.question
 
-    assert selection.start == datetime(2026, 3, 1, tzinfo=UTC)
-    assert selection.granularity is Granularity.HOUR
-    assert (selection.model_ids, selection.by_model, selection.limit, selection.after) == ((), False, 1000, None)
+    assert question.start == datetime(2026, 3, 1, tzinfo=UTC)
+    assert (question.granularity, question.zone.key) == (Granularity.HOUR, "UTC")
+    assert (question.filters, question.group_by, selection.limit, selection.after) == ((), (), 10_000, None)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +56,20 @@ def test_a_range_alone_means_hours_of_all_models() -> None:
         ("start", "\uff12026-03-01T00:00:00Z", "RFC 3339"),
         ("end", "yesterday", "RFC 3339"),
         ("end", "", "RFC 3339"),
-        ("granularity", "month", "hour and day"),
-        ("granularity", "HOUR", "hour and day"),
-        ("timezone", "Europe/Berlin", "only UTC"),
-        ("groupBy", "client", "only model"),
-        ("groupBy", "model,model", "only model"),
-        ("groupBy", "", "only model"),
+        ("start", "1999-12-31T23:59:59Z", "from 2000 to 2100"),
+        ("end", "2100-01-01T00:00:01Z", "from 2000 to 2100"),
+        ("granularity", "week", "hour, day, month"),
+        ("granularity", "HOUR", "hour, day, month"),
+        ("timezone", "Europe/Berlinn", "such as UTC, Europe/Berlin"),
+        ("timezone", "+05:30", "such as UTC, Europe/Berlin"),
+        ("groupBy", "region", "model, client, actor, status, errorCode, project"),
+        ("groupBy", "org", "model, client, actor"),
+        ("groupBy", "model,model", "each at most once"),
+        ("groupBy", "", "supported are"),
+        ("fill", "null", "only zero"),
+        ("compare", "next", "only previous"),
+        ("status", "failed", "success, error, timeout, throttled"),
+        ("actorId", "", "1 to 200"),
         ("limit", "0", "1 to 10000"),
         ("limit", "10001", "1 to 10000"),
         ("limit", "-1", "1 to 10000"),
@@ -73,7 +84,7 @@ def test_a_range_alone_means_hours_of_all_models() -> None:
         ("modelId", "x" * 201, "1 to 200"),
         ("modelId", "a\0b", "1 to 200"),
         ("modelID", "gpt-4o", "unknown parameter"),
-        ("clientId", "me", "there are: start, end"),
+        ("orgId", "me", "there are: start, end"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_is_right(name: str, value: str, detail: str) -> None:
@@ -103,7 +114,7 @@ def test_a_parameter_given_twice_is_refused(name: str) -> None:
 def test_all_problems_come_at_once() -> None:
     """One round trip to learn everything, not one each."""
     errors = refused(
-        [("end", "x"), ("granularity", "month"), ("limit", "0"), ("timezone", "CET"), ("groupby", "model")]
+        [("end", "x"), ("granularity", "week"), ("limit", "0"), ("timezone", "Mars"), ("groupby", "model")]
     )
 
     assert set(errors) == {"start", "end", "granularity", "limit", "timezone", "groupby"}
@@ -142,7 +153,7 @@ def test_the_longest_range_is_allowed(granularity: str, end: str) -> None:
 )
 def test_offsets_are_read_also_where_the_plus_was_not_escaped(text: str) -> None:
     """A `+` in a URL is a space; people paste times as they are."""
-    assert parsed([("start", text), RANGE[1]]).start == datetime(2026, 3, 1, tzinfo=UTC)
+    assert parsed([("start", text), RANGE[1]]).question.start == datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def test_models_are_a_set() -> None:
@@ -151,7 +162,7 @@ def test_models_are_a_set() -> None:
     other = parsed([*RANGE, ("modelId", "a"), ("modelId", "b")])
 
     assert one == other
-    assert one.model_ids == ("a", "b")
+    assert one.question.filters == ((Dimension.MODEL, ("a", "b")),)
 
 
 def test_too_many_models_are_refused() -> None:
@@ -159,7 +170,7 @@ def test_too_many_models_are_refused() -> None:
 
 
 def test_a_cursor_continues_its_own_query_with_another_limit_too() -> None:
-    position = Position(datetime(2026, 3, 2, 5, tzinfo=UTC), "gpt-4o")
+    position = Position(("gpt-4o",), datetime(2026, 3, 2, 5, tzinfo=UTC))
     cursor = encode_cursor(position, parsed([*RANGE, ("groupBy", "model")]).fingerprint)
 
     assert parsed([*RANGE, ("groupBy", "model"), ("limit", "7"), ("cursor", cursor)]).after == position
@@ -179,12 +190,52 @@ def test_a_cursor_continues_its_own_query_with_another_limit_too() -> None:
 def test_a_cursor_of_another_query_is_refused(changed: dict[str, object]) -> None:
     """It would answer with a series that begins somewhere in the middle, and nobody would notice."""
     parameters = [*RANGE, ("groupBy", "model")]
-    cursor = encode_cursor(Position(datetime(2026, 3, 2, tzinfo=UTC), "a"), parsed(parameters).fingerprint)
+    cursor = encode_cursor(Position(("a",), datetime(2026, 3, 2, tzinfo=UTC)), parsed(parameters).fingerprint)
     arguments: dict[str, object] = {"parameters": parameters} | changed
     arguments["parameters"] = [*arguments["parameters"], ("cursor", cursor)]  # type: ignore[misc]
 
     with pytest.raises(InvalidRequest, match="nextCursor"):
         parsed(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        Position(("a",)),
+        Position((), datetime(2026, 3, 2, tzinfo=UTC)),
+        Position(("a", "b"), datetime(2026, 3, 2, tzinfo=UTC)),
+        Position(("a\0",), datetime(2026, 3, 2, tzinfo=UTC)),
+        Position(("a",), datetime(1970, 1, 1, tzinfo=UTC)),
+        Position(("a",), datetime(2026, 3, 2, tzinfo=UTC), failed=2**63),
+        Position(("a",), datetime(2026, 3, 2, tzinfo=UTC), failed=-1),
+    ],
+)
+def test_a_forged_cursor_is_refused_before_the_database_sees_it(position: Position) -> None:
+    """The digest is no secret: whoever reads the code can write any position."""
+    cursor = encode_cursor(position, parsed([*RANGE, ("groupBy", "model")]).fingerprint)
+
+    assert "nextCursor" in refused([*RANGE, ("groupBy", "model"), ("cursor", cursor)])["cursor"]
+
+
+def test_groups_come_in_one_order_however_they_are_written() -> None:
+    assert parsed([*RANGE, ("groupBy", "project,model")]) == parsed([*RANGE, ("groupBy", "model,project")])
+
+
+def test_what_no_rollup_has_is_counted_over_a_week_and_refused_beyond() -> None:
+    both = ("groupBy", "actor,client")
+
+    assert parsed([*RANGE, both]).question.dimensions() == {Dimension.ACTOR, Dimension.CLIENT}
+    errors = refused([RANGE[0], ("end", "2026-03-09T00:00:00Z"), both])
+    assert "actor, client together" in errors["groupBy"]
+    assert "at most 7 days" in errors["groupBy"]
+
+
+def test_errors_are_of_failed_calls_only() -> None:
+    failed = parse_errors([*RANGE], scope(), "getErrors").question
+    success = parse_errors([*RANGE, ("status", "success"), ("status", "timeout")], scope(), "getErrors").question
+
+    assert failed.filters == ((Dimension.STATUS, ("error", "throttled", "timeout")),)
+    assert success.filters == ((Dimension.STATUS, ("timeout",)),)
 
 
 def test_freshness_takes_models_and_nothing_else() -> None:

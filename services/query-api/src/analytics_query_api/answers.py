@@ -1,14 +1,17 @@
-"""Answers as bytes: exact decimals as JSON numbers, and conditional requests."""
+"""Answers as bytes: JSON with exact decimals or CSV, and conditional requests."""
 
 import hashlib
 from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
 
 from analytics_core.http.money import JSON
-from analytics_query_api.responses import ReliabilityReport, UsageReport
+from analytics_query_api.responses import ReliabilityPoint, ReliabilityReport, UsagePoint, UsageReport
+from analytics_query_api.selection import Selection
+from analytics_query_api.tabular import CSV, to_csv
 
 Report = TypeVar("Report")
 NOT_MODIFIED = {
@@ -16,28 +19,55 @@ NOT_MODIFIED = {
         data_container=None, description="The caller holds this answer: its If-None-Match names the ETag of it."
     )
 }
+SERIES_ANSWERS = NOT_MODIFIED
 # Private: the answer is one caller's. No-cache: ask again each time, with the ETag.
-_CACHE_CONTROL = "private, no-cache"
+_HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
 
 
-def answer_series(request: Request[Any, Any, Any], report: UsageReport | ReliabilityReport) -> Response[Any]:
-    """Like `answer`, but the watermark alone makes no new answer: it moves every second, and an old one stays true."""
-    still = msgspec.structs.replace(report, freshness=msgspec.structs.replace(report.freshness, watermark=None))
-    return answer(request, report, same_as=still)
+def answer_series(
+    request: Request[Any, Any, Any], selection: Selection, report: UsageReport | ReliabilityReport
+) -> Response[Any]:
+    """The report as the caller wants it: JSON, or with `Accept: text/csv` the series alone, the next page as a link.
 
-
-def answer(request: Request[Any, Any, Any], report: Report, *, same_as: object = None) -> Response[Report]:
-    """The report as JSON; 304 without a body when the caller has said that it holds an equal one.
-
-    Equal means that `same_as` (or the report) is: the tag is weak, because parts of the body may be left out of it.
+    The watermark alone makes no new answer: it moves every second, and an old one stays true.
     """
+    # What grows with the page is encoded once; the rest, with and without the watermark, is small.
+    series = JSON.encode(report.series)
+    rest = msgspec.structs.replace(report, series=[])
+    still = msgspec.structs.replace(rest, freshness=msgspec.structs.replace(rest.freshness, watermark=None))
+    digest = hashlib.sha256(JSON.encode(still) + series)
+    if request.accept.best_match(["application/json", CSV]) == CSV:
+        digest.update(CSV.encode())
+        kind = UsagePoint if isinstance(report, UsageReport) else ReliabilityPoint
+        body = to_csv(report.series, kind, selection.question.group_by)
+        headers = {"Link": f'<{_next_page(request, report.next_cursor)}>; rel="next"'} if report.next_cursor else {}
+        return _conditional(request, body, f"{CSV}; charset=utf-8", digest.hexdigest(), headers)
+    whole: Any = msgspec.structs.replace(rest, series=cast("Any", msgspec.Raw(series)))
+    body = JSON.encode(whole)
+    return _conditional(request, body, "application/json", digest.hexdigest(), {})
+
+
+def answer(request: Request[Any, Any, Any], report: Report) -> Response[Report]:
+    """The report as JSON; 304 without a body when the caller has said that it holds an equal one."""
     body = JSON.encode(report)
-    compared = body if same_as is None else JSON.encode(same_as)
-    etag = f'W/"{hashlib.sha256(compared).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": _CACHE_CONTROL}
+    return _conditional(request, body, "application/json", hashlib.sha256(body).hexdigest(), {})
+
+
+def _conditional(
+    request: Request[Any, Any, Any], body: bytes, media_type: str, digest: str, headers: dict[str, str]
+) -> Response[Any]:
+    # The tag is weak, because parts of the body may be left out of it.
+    etag = f'W/"{digest[:32]}"'
+    headers = {"ETag": etag, **_HEADERS, **headers}
     if _matches(request.headers.getall("if-none-match", []), etag):
-        return cast("Response[Report]", Response(None, status_code=304, headers=headers))
-    return cast("Response[Report]", Response(body, media_type="application/json", headers=headers))
+        return Response(None, status_code=304, headers=headers)
+    return Response(body, media_type=media_type, headers=headers)
+
+
+def _next_page(request: Request[Any, Any, Any], cursor: str) -> str:
+    """Relative, as a gateway may show another path than the service's own."""
+    others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    return f"?{urlencode([*others, ('cursor', cursor)])}"
 
 
 def _matches(conditions: list[str], etag: str) -> bool:

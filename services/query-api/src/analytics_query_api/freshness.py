@@ -64,13 +64,23 @@ def freshness(pipeline: PipelineFacts, models: Iterable[ModelFacts], now: dateti
     known = list(models)
     if not known:
         return UNKNOWN
+    newest = max(model.last_event_at for model in known), max(model.last_rollup_at for model in known)
+    return freshness_since(pipeline, *newest, now)
+
+
+def freshness_since(
+    pipeline: PipelineFacts, last_event_at: datetime | None, last_rollup_at: datetime | None, now: datetime
+) -> Freshness:
+    """The freshness of numbers whose newest event is known; unknown where there never was one."""
+    if last_event_at is None:
+        return UNKNOWN
     lag = _lag(pipeline, now)
     return Freshness(
         status=_status(lag),
         lag_seconds=None if lag is None else round(lag.total_seconds(), 3),
         watermark=pipeline.watermark,
-        last_event_at=max(model.last_event_at for model in known),
-        last_rollup_at=max(model.last_rollup_at for model in known),
+        last_event_at=last_event_at,
+        last_rollup_at=last_rollup_at,
     )
 
 

@@ -2,18 +2,34 @@
 
 from datetime import timedelta
 
-from analytics_query_api.periods import Granularity
+from analytics_core.query.zones import Granularity
 
-# A range is bounded by the buckets that it may hold: 2,208 hours or 400 days, the whole raw retention by day.
-RANGE_MAX = {Granularity.HOUR: timedelta(days=92), Granularity.DAY: timedelta(days=400)}
+# A range is bounded by the buckets that it may hold: 2,208 hours, or the whole raw retention by day and by month.
+RANGE_MAX = {
+    Granularity.HOUR: timedelta(days=92),
+    Granularity.DAY: timedelta(days=400),
+    Granularity.MONTH: timedelta(days=800),
+}
+# Across organisations every one of them adds its rows: 250 with 40 models have 1.7 million hours in a week.
+PLATFORM_RANGE_MAX = {
+    Granularity.HOUR: timedelta(days=7),
+    Granularity.DAY: timedelta(days=92),
+    Granularity.MONTH: timedelta(days=400),
+}
+# What has no series (attribution of errors, values of a dimension) reads whole days wherever it can.
+SUMMARY_RANGE_MAX = timedelta(days=400)
 
-PAGE_POINTS_DEFAULT = 1_000
+# A week of 40 models by the hour is 6,720 points: one page.
+PAGE_POINTS_DEFAULT = 10_000
 PAGE_POINTS_MAX = 10_000
+PAGE_ENTRIES_DEFAULT = 100
+PAGE_ENTRIES_MAX = 1_000
+FILL_GROUPS_MAX = 1_000
 
-MODEL_IDS_MAX = 100
-MODEL_ID_CHARACTERS_MAX = 200
-# A position holds one model id (at most 800 bytes of UTF-8), a bucket and two digests, in base64.
-CURSOR_CHARACTERS_MAX = 1_500
+FILTER_VALUES_MAX = 100
+VALUE_CHARACTERS_MAX = 200
+# A position holds one value of at most 800 bytes of UTF-8 for each of six dimensions, a bucket and a digest, in base64.
+CURSOR_CHARACTERS_MAX = 8_000
 
 # A refusal names the unknown parameters, not a whole URL full of them.
 UNKNOWN_NAMED_MAX = 10
@@ -22,7 +38,10 @@ UNKNOWN_CHARACTERS_MAX = 100
 # Requests that wait for a database connection hold memory and their callers' patience: after this many, or this long,
 # the honest answer is "later".
 WAITING_QUERIES_MAX = 64
+WAITING_PER_TENANT_MAX = 16
 WAITING_SECONDS_MAX = 5.0
+TENANT_SHARE = 0.5
+"""Of the connections: so many may work for one organisation at a time, so that a slow one leaves room for others."""
 
 AUDIT_POOL_SIZE = 3
 """Connections for audit records: groups are written one after the other, one more makes links, one is for readiness."""

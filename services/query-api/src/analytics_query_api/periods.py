@@ -1,22 +1,9 @@
-"""Ranges of time as callers write them, and the UTC buckets that they cover."""
+"""Times as callers write them."""
 
 import re
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime
 
-from analytics_core.buckets import DAY, HOUR
-
-
-class Granularity(StrEnum):
-    """The width of the buckets of a series."""
-
-    HOUR = "hour"
-    DAY = "day"
-
-    @property
-    def width(self) -> timedelta:
-        return HOUR if self is Granularity.HOUR else DAY
-
+from analytics_core.query.zones import TIME_MAX, TIME_MIN
 
 # A `+` that was not written as %2B arrives as a space; at this place it can mean nothing else.
 _RFC_3339 = re.compile(
@@ -32,13 +19,9 @@ def parse_time(text: str) -> datetime:
         raise ValueError("expected an RFC 3339 time with an offset, such as 2026-03-01T00:00:00Z")
     offset = f"{match['sign'].replace(' ', '+')}{match['offset']}" if match["offset"] else "+00:00"
     try:
-        return datetime.fromisoformat(match["local"].upper() + offset).astimezone(UTC)
+        time = datetime.fromisoformat(match["local"].upper() + offset).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("there is no such time") from None
-
-
-def last_bucket_end(end: datetime, granularity: Granularity) -> datetime:
-    """The end of the last bucket that starts before `end`."""
-    start_of_day = end.replace(hour=0, minute=0, second=0, microsecond=0)
-    widths = -((start_of_day - end) // granularity.width)
-    return start_of_day + widths * granularity.width
+    if not TIME_MIN <= time <= TIME_MAX:
+        raise ValueError(f"expected a time from {TIME_MIN.year} to {TIME_MAX.year}")
+    return time

@@ -1,6 +1,6 @@
 """Rows of the database to answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,63 +8,116 @@ import msgspec
 
 from analytics_core.access import OrgScope
 from analytics_core.buckets import is_finalized
-from analytics_core.units import cents_from_microcents
+from analytics_core.query.question import Question
+from analytics_core.query.statements import Position
 from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness
-from analytics_query_api.latencies import EncodedHistogram, LatencyPercentiles, merged, percentiles
-from analytics_query_api.paging import Position, encode_cursor
-from analytics_query_api.periods import last_bucket_end
+from analytics_query_api.latencies import percentiles
+from analytics_query_api.paging import encode_cursor
+from analytics_query_api.points import GROUPS, cents, histogram, labels_for, reliability_points, usage_points
+from analytics_query_api.queries.series import Answer
 from analytics_query_api.responses import (
     Confidence,
+    DimensionReport,
+    DimensionValue,
+    ErrorGroup,
+    ErrorReport,
+    ErrorTotals,
     FreshnessReport,
     ModelFreshness,
-    ReliabilityPoint,
+    PreviousReliability,
+    PreviousUsage,
     ReliabilityReport,
     ReliabilityTotals,
-    UsagePoint,
     UsageReport,
     UsageTotals,
 )
-from analytics_query_api.selection import UTC_NAME, Selection
+from analytics_query_api.selection import Scope, Selection
+
+_error_group: Callable[..., ErrorGroup] = ErrorGroup
+"""By position, several fields at once: more than the type checker follows."""
 
 
-def usage_report(
-    scope: OrgScope, selection: Selection, state: Freshness, rows: Sequence[Any], totals: Any
-) -> UsageReport:
-    """The answer for a page as `usage_page` and `usage_totals` gave it."""
-    width = selection.granularity.width
+def usage_report(scope: Scope, selection: Selection, answer: Answer) -> UsageReport:
+    """The answer for a page of usage."""
+    question, watermark = selection.question, answer.freshness.watermark
+    before = question.previous() if answer.previous is not None else question
     return UsageReport(
-        **_report(scope, selection, state),
-        series=[
-            UsagePoint(**_usage(row), confidence=_confidence(row["bucket_start"] + width, state))
-            for row in rows[: selection.limit]
-        ],
-        totals=UsageTotals(**_usage(totals), confidence=_confidence(_range_end(selection), state)),
-        next_cursor=_next_cursor(rows, selection),
+        **_series(scope, selection, answer),
+        series=usage_points(answer.points[: selection.limit], question, watermark),
+        totals=_usage_totals(answer.totals, question, watermark),
+        previous=msgspec.UNSET
+        if answer.previous is None
+        else PreviousUsage(
+            start=before.start, end=before.end, totals=_usage_totals(answer.previous, before, watermark)
+        ),
     )
 
 
-def reliability_report(
-    scope: OrgScope,
-    selection: Selection,
-    state: Freshness,
-    rows: Sequence[Any],
-    totals: Any,
-    histograms: Sequence[EncodedHistogram],
-) -> ReliabilityReport:
-    """The answer for a page as `reliability_page`, `reliability_totals` and `range_histograms` gave it."""
-    page, width = rows[: selection.limit], selection.granularity.width
-    latencies = percentiles([(row["bins"], row["counts"]) for row in page])
-    (range_latencies,) = percentiles([merged(histograms)])
+def reliability_report(scope: Scope, selection: Selection, answer: Answer) -> ReliabilityReport:
+    """The answer for a page of reliability."""
+    question, watermark = selection.question, answer.freshness.watermark
+    before = question.previous() if answer.previous is not None else question
     return ReliabilityReport(
-        **_report(scope, selection, state),
-        series=[
-            ReliabilityPoint(**_reliability(row, latency), confidence=_confidence(row["bucket_start"] + width, state))
-            for row, latency in zip(page, latencies, strict=True)
-        ],
-        totals=ReliabilityTotals(
-            **_reliability(totals, range_latencies), confidence=_confidence(_range_end(selection), state)
+        **_series(scope, selection, answer),
+        series=reliability_points(answer.points[: selection.limit], question, watermark),
+        totals=_reliability_totals(answer.totals, question, watermark),
+        previous=msgspec.UNSET
+        if answer.previous is None
+        else PreviousReliability(
+            start=before.start, end=before.end, totals=_reliability_totals(answer.previous, before, watermark)
         ),
-        next_cursor=_next_cursor(rows, selection),
+    )
+
+
+def error_report(
+    scope: OrgScope, selection: Selection, rows: Sequence[Any], totals: Any, state: Freshness
+) -> ErrorReport:
+    """The answer for a page of the attribution of failures."""
+    question = selection.question
+    label, failed_in_all = labels_for(question.group_by, GROUPS[1:]), _failed(totals)
+    groups = [
+        _error_group(
+            *label(tuple(row[: len(question.group_by)])),
+            _failed(row),
+            row["error_count"],
+            row["timeout_count"],
+            row["throttled_count"],
+            _failed(row) / failed_in_all,
+            row["first_event_at"],
+            row["last_event_at"],
+        )
+        for row in rows[: selection.limit]
+    ]
+    return ErrorReport(
+        org_id=scope.org_id,
+        start=question.start,
+        end=question.end,
+        errors=groups,
+        totals=ErrorTotals(
+            failed_count=failed_in_all,
+            error_count=totals["error_count"],
+            timeout_count=totals["timeout_count"],
+            throttled_count=totals["throttled_count"],
+            confidence=_confidence(question, state.watermark),
+        ),
+        freshness=state,
+        next_cursor=_next_cursor(selection, rows, lambda row: Position(_groups(row, question), failed=_failed(row))),
+    )
+
+
+def dimension_report(scope: OrgScope, selection: Selection, rows: Sequence[Any], state: Freshness) -> DimensionReport:
+    """The answer for a page of the values of a dimension."""
+    question = selection.question
+    return DimensionReport(
+        org_id=scope.org_id,
+        dimension=question.group_by[0].value,
+        start=question.start,
+        end=question.end,
+        values=[
+            DimensionValue(row[0] or None, row["invocations"], row["last_event_at"]) for row in rows[: selection.limit]
+        ],
+        freshness=state,
+        next_cursor=_next_cursor(selection, rows, lambda row: Position(_groups(row, question))),
     )
 
 
@@ -94,53 +147,70 @@ def freshness_report(
     )
 
 
-def _report(scope: OrgScope, selection: Selection, state: Freshness) -> dict[str, Any]:
+def _series(scope: Scope, selection: Selection, answer: Answer) -> dict[str, Any]:
+    question = selection.question
     return {
-        "org_id": scope.org_id,
-        "granularity": selection.granularity,
-        "timezone": UTC_NAME,
-        "start": selection.start,
-        "end": selection.end,
-        "freshness": state,
+        "org_id": scope.org_id if isinstance(scope, OrgScope) else None,
+        "granularity": question.granularity,
+        "timezone": question.zone.key,
+        "start": question.start,
+        "end": question.end,
+        "freshness": answer.freshness,
+        "next_cursor": _next_cursor(
+            selection, answer.points, lambda row: Position(_groups(row[1:], question), bucket=row[0])
+        ),
     }
 
 
-# The columns of a row are named as the fields of its answer: what is not handled here is passed on as it is.
-def _usage(row: Any) -> dict[str, Any]:
-    values = dict(row)
-    values["cost_estimate_cents"] = cents_from_microcents(values.pop("cost_microcents"))
-    values["success_count"] = values["invocations"] - _failed(values)
-    return values
+def _usage_totals(row: Any, question: Question, watermark: datetime | None) -> UsageTotals:
+    return UsageTotals(
+        **_totals(row, question, watermark),
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        cached_input_tokens=row["cached_input_tokens"],
+        reasoning_tokens=row["reasoning_tokens"],
+        cost_estimate_cents=cents(row["cost_microcents"]),
+    )
 
 
-def _reliability(row: Any, latencies: LatencyPercentiles) -> dict[str, Any]:
-    values = dict(row)
-    values.pop("bins", None)
-    values.pop("counts", None)
-    failed, invocations = _failed(values), values["invocations"]
-    values["success_count"] = invocations - failed
-    values["error_rate"] = failed / invocations if invocations else None
-    values["latency_ms"] = latencies
-    return values
+def _reliability_totals(row: Any, question: Question, watermark: datetime | None) -> ReliabilityTotals:
+    (latencies,) = percentiles([histogram(tuple(row.values()))])
+    return ReliabilityTotals(
+        **_totals(row, question, watermark),
+        error_rate=_failed(row) / row["invocations"] if row["invocations"] else None,
+        latency_ms=latencies,
+    )
 
 
-def _failed(values: Mapping[str, int]) -> int:
+def _totals(row: Any, question: Question, watermark: datetime | None) -> dict[str, Any]:
+    return {
+        "invocations": row["invocations"],
+        "success_count": row["invocations"] - _failed(row),
+        "error_count": row["error_count"],
+        "timeout_count": row["timeout_count"],
+        "throttled_count": row["throttled_count"],
+        "confidence": _confidence(question, watermark),
+    }
+
+
+def _failed(row: Any) -> int:
     """Every outcome but success."""
-    return values["error_count"] + values["timeout_count"] + values["throttled_count"]
+    failed: int = row["error_count"] + row["timeout_count"] + row["throttled_count"]
+    return failed
 
 
-def _confidence(bucket_end: datetime, state: Freshness) -> Confidence:
-    return Confidence.FINALIZED if is_finalized(bucket_end, state.watermark) else Confidence.ESTIMATED
+def _confidence(question: Question, watermark: datetime | None) -> Confidence:
+    bounds = question.bounds()
+    end = bounds[-1] if bounds else question.end
+    return Confidence.FINALIZED if is_finalized(end, watermark) else Confidence.ESTIMATED
 
 
-def _range_end(selection: Selection) -> datetime:
-    return last_bucket_end(selection.end, selection.granularity)
+def _groups(row: Any, question: Question) -> tuple[str, ...]:
+    return tuple(str(value) for value in row[: len(question.group_by)])
 
 
-def _next_cursor(rows: Sequence[Any], selection: Selection) -> str | None:
+def _next_cursor(selection: Selection, rows: Sequence[Any], position: Any) -> str | None:
     """Rows beyond the page's limit prove that there is a next one."""
     if len(rows) <= selection.limit:
         return None
-    last = rows[selection.limit - 1]
-    position = Position(last["bucket_start"], last["model_id"] if selection.by_model else None)
-    return encode_cursor(position, selection.fingerprint)
+    return encode_cursor(position(rows[selection.limit - 1]), selection.fingerprint)

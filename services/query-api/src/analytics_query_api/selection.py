@@ -1,158 +1,219 @@
-"""What a caller asks a series for: the query parameters, checked, all problems reported at once."""
+"""What a caller asks for: the query parameters, checked, all problems reported at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeVar
+from datetime import datetime, timedelta
+from uuid import UUID
 
 import msgspec
 
-from analytics_core.access import OrgScope
-from analytics_core.errors import FieldError, InvalidRequest
+from analytics_core.access import OrgScope, PlatformScope
+from analytics_core.query.plan import NotCovered, plan_series, plan_total
+from analytics_core.query.question import Dimension, Filters, Question
+from analytics_core.query.statements import Position
+from analytics_core.query.zones import TIME_MAX, TIME_MIN, UTC_ZONE, Granularity, parse_zone
 from analytics_query_api.limits import (
-    MODEL_ID_CHARACTERS_MAX,
-    MODEL_IDS_MAX,
+    FILTER_VALUES_MAX,
+    PAGE_ENTRIES_DEFAULT,
+    PAGE_ENTRIES_MAX,
     PAGE_POINTS_DEFAULT,
     PAGE_POINTS_MAX,
+    PLATFORM_RANGE_MAX,
     RANGE_MAX,
-    UNKNOWN_CHARACTERS_MAX,
-    UNKNOWN_NAMED_MAX,
+    SUMMARY_RANGE_MAX,
+    VALUE_CHARACTERS_MAX,
 )
-from analytics_query_api.paging import Position, decode_cursor
-from analytics_query_api.periods import Granularity, parse_time
+from analytics_query_api.paging import decode_cursor
+from analytics_query_api.periods import parse_time
+from analytics_query_api.reading import ParameterReader, Parameters, exactly, whole_number
 
-Value = TypeVar("Value")
-PARAMETERS = ("start", "end", "granularity", "timezone", "modelId", "groupBy", "limit", "cursor")
-UTC_NAME = "UTC"
-GROUP_BY_MODEL = "model"
+Scope = OrgScope | PlatformScope
+STATUSES = ("success", "error", "timeout", "throttled")
+FAILED = STATUSES[1:]
+FILTERS = {
+    "orgId": Dimension.ORG,
+    "modelId": Dimension.MODEL,
+    "clientId": Dimension.CLIENT,
+    "actorId": Dimension.ACTOR,
+    "status": Dimension.STATUS,
+    "errorCode": Dimension.ERROR_CODE,
+    "project": Dimension.PROJECT,
+}
+"""The parameters that filter; their values' characters are as many as those of events."""
+_ORG_FILTERS = tuple(name for name in FILTERS if name != "orgId")
+SERIES = ("start", "end", "granularity", "timezone", *_ORG_FILTERS, "groupBy", "fill", "compare", "limit", "cursor")
+PLATFORM_SERIES = (*SERIES[:4], *FILTERS, *SERIES[-5:])
+ERRORS = ("start", "end", *_ORG_FILTERS, "groupBy", "limit", "cursor")
+VALUES = ("start", "end", "limit", "cursor")
+_NO_GROUPS: tuple[Dimension, ...] = ()
+ERRORS_GROUPED: tuple[Dimension, ...] = (Dimension.CLIENT, Dimension.ERROR_CODE)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A valid question: the buckets that start in [start, end), of some models or of all, one page of them."""
+    """A valid question, and which part of its answer is wanted."""
 
-    start: datetime
-    end: datetime
-    granularity: Granularity
-    model_ids: tuple[str, ...]
-    by_model: bool
-    limit: int = PAGE_POINTS_DEFAULT
+    question: Question
+    limit: int
     after: Position | None = None
+    fill: bool = False
+    compare: bool = False
     fingerprint: str = ""
     """Which question this is, page and page size aside; cursors are bound to it."""
 
 
-class _Reader:
-    """Reads parameters one by one and remembers what is wrong with them."""
-
-    def __init__(self, parameters: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
-        self._parameters = parameters
-        self.errors: list[FieldError] = []
-        # A misspelt filter that is ignored gives numbers of something else.
-        for name in sorted({name for name, _ in parameters} - set(known))[:UNKNOWN_NAMED_MAX]:
-            self.refuse(name[:UNKNOWN_CHARACTERS_MAX], f"unknown parameter; there are: {', '.join(known)}")
-
-    def refuse(self, name: str, detail: str) -> None:
-        self.errors.append(FieldError(name, detail))
-
-    def all(self, name: str) -> list[str]:
-        return [value for given, value in self._parameters if given == name]
-
-    def one(self, name: str, parse: Callable[[str], Value], default: Value | None = None) -> Value | None:
-        """The parsed value, the default where it is absent; None, and an error, where it is required or wrong."""
-        values = self.all(name)
-        if len(values) > 1:
-            self.refuse(name, "given more than once")
-        elif not values and default is None:
-            self.refuse(name, "required")
-        elif values:
-            try:
-                return parse(values[0])
-            except ValueError as error:
-                self.refuse(name, str(error))
-        else:
-            return default
-        return None
-
-
-def parse_selection(parameters: Sequence[tuple[str, str]], scope: OrgScope, report: str) -> Selection:
-    """The selection in a query string, for one organisation and report.
-
-    Raises `InvalidRequest` that names every parameter at fault.
-    """
-    reader = _Reader(parameters, PARAMETERS)
+def parse_series(parameters: Parameters, scope: Scope, report: str) -> Selection:
+    """A series of buckets. Raises `InvalidRequest` that names every parameter at fault."""
+    one_org = isinstance(scope, OrgScope)
+    reader = ParameterReader(parameters, SERIES if one_org else PLATFORM_SERIES)
     start, end = reader.one("start", parse_time), reader.one("end", parse_time)
     granularity = reader.one("granularity", _granularity, Granularity.HOUR)
-    reader.one("timezone", _timezone, UTC_NAME)
-    by_model = reader.one("groupBy", _by_model, default=False)
-    limit = reader.one("limit", _limit, PAGE_POINTS_DEFAULT)
-    model_ids = _model_ids(reader)
-    if start is not None and end is not None:
-        _check_range(reader, start, end, granularity)
-    if start is None or end is None or granularity is None or by_model is None or limit is None or reader.errors:
-        raise _refusal(reader.errors)
-    question = (report, scope.org_id, start, end, granularity, model_ids, by_model)
-    fingerprint = msgspec.json.encode(question).decode()
-    after = reader.one("cursor", lambda text: decode_cursor(text, fingerprint)) if reader.all("cursor") else None
-    if reader.errors:
-        raise _refusal(reader.errors)
-    return Selection(start, end, granularity, model_ids, by_model, limit, after, fingerprint)
+    zone = reader.one("timezone", parse_zone, UTC_ZONE)
+    filters = _filters(reader, _ORG_FILTERS if one_org else tuple(FILTERS))
+    allowed = tuple(item for item in Dimension if one_org <= (item is not Dimension.ORG))
+    group_by = reader.one("groupBy", lambda text: _group_by(text, allowed), _NO_GROUPS)
+    limit = reader.one("limit", whole_number(PAGE_POINTS_MAX), PAGE_POINTS_DEFAULT)
+    fill = reader.one("fill", exactly("zero"), default=False)
+    compare = reader.one("compare", exactly("previous"), default=False)
+    if start and end and granularity:
+        limits = RANGE_MAX if one_org else PLATFORM_RANGE_MAX
+        wider = [item for item in Granularity if limits[item] > limits[granularity]]
+        advice = "; ask for a shorter range or granularity=" + " or ".join(wider) if wider else ""
+        _check_range(reader, start, end, limits[granularity], f" for granularity={granularity}{advice}")
+    reader.check()
+    if start is None or end is None or granularity is None or zone is None or group_by is None or limit is None:
+        raise AssertionError("unreachable: what is missing was refused")
+    question = Question(start, end, granularity, zone, filters, group_by)
+    _check_covered(reader, question)
+    fingerprint = _fingerprint(report, scope, question, bool(fill))
+    after = _after(reader, fingerprint, question, in_series=True)
+    return Selection(question, limit, after, bool(fill), bool(compare), fingerprint)
 
 
-def parse_model_ids(parameters: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def parse_errors(parameters: Parameters, scope: OrgScope, report: str) -> Selection:
+    """An attribution of failed calls over a range. Raises `InvalidRequest`."""
+    reader = ParameterReader(parameters, ERRORS)
+    allowed = tuple(item for item in Dimension if item is not Dimension.ORG)
+    group_by = reader.one("groupBy", lambda text: _group_by(text, allowed), ERRORS_GROUPED)
+    given = dict(_filters(reader, _ORG_FILTERS))
+    failed = tuple(sorted(set(given.get(Dimension.STATUS, FAILED)) & set(FAILED)))
+    return _parse_summary(reader, scope, report, tuple((given | {Dimension.STATUS: failed}).items()), group_by or ())
+
+
+def parse_values(parameters: Parameters, scope: OrgScope, report: str, dimension: Dimension) -> Selection:
+    """The values of a dimension in a range. Raises `InvalidRequest`."""
+    return _parse_summary(ParameterReader(parameters, VALUES), scope, report, (), (dimension,))
+
+
+def parse_model_ids(parameters: Parameters) -> tuple[str, ...]:
     """The models in a query string that may have no other parameter. Raises `InvalidRequest`."""
-    reader = _Reader(parameters, ("modelId",))
-    model_ids = _model_ids(reader)
-    if reader.errors:
-        raise _refusal(reader.errors)
+    reader = ParameterReader(parameters, ("modelId",))
+    model_ids = _values(reader, "modelId")
+    reader.check()
     return model_ids
 
 
-def _refusal(errors: Sequence[FieldError]) -> InvalidRequest:
-    return InvalidRequest("; ".join(f"{error.field}: {error.detail}" for error in errors), errors=tuple(errors))
+def _parse_summary(
+    reader: ParameterReader, scope: OrgScope, report: str, filters: Filters, group_by: tuple[Dimension, ...]
+) -> Selection:
+    """Hours of UTC that start in the range, as one."""
+    start, end = reader.one("start", parse_time), reader.one("end", parse_time)
+    limit = reader.one("limit", whole_number(PAGE_ENTRIES_MAX), PAGE_ENTRIES_DEFAULT)
+    if start and end:
+        _check_range(reader, start, end, SUMMARY_RANGE_MAX, "")
+    reader.check()
+    if start is None or end is None or limit is None:
+        raise AssertionError("unreachable: what is missing was refused")
+    question = Question(start, end, Granularity.HOUR, UTC_ZONE, filters, group_by)
+    _check_covered(reader, question)
+    fingerprint = _fingerprint(report, scope, question, filled=False)
+    return Selection(question, limit, _after(reader, fingerprint, question, in_series=False), fingerprint=fingerprint)
+
+
+def _fingerprint(report: str, scope: Scope, question: Question, filled: bool) -> str:
+    org_id = scope.org_id if isinstance(scope, OrgScope) else None
+    asked = (question.start, question.end, question.granularity, question.zone.key, question.filters, question.group_by)
+    return msgspec.json.encode((report, org_id, *asked, filled)).decode()
+
+
+def _after(reader: ParameterReader, fingerprint: str, question: Question, *, in_series: bool) -> Position | None:
+    def parse(text: str) -> Position:
+        position = decode_cursor(text, fingerprint)
+        # A forged one may say anything.
+        if (
+            len(position.groups) != len(question.group_by)
+            or (position.bucket is None) is in_series
+            or (position.bucket is not None and not TIME_MIN <= position.bucket <= TIME_MAX)
+            or any("\0" in value for value in position.groups)
+            or not 0 <= (position.failed or 0) < 2**63
+        ):
+            raise ValueError("not a `nextCursor` of this very query")
+        return position
+
+    after = reader.one("cursor", parse) if reader.all("cursor") else None
+    reader.check()
+    return after
 
 
 def _granularity(text: str) -> Granularity:
     try:
         return Granularity(text)
     except ValueError:
-        raise ValueError(f"supported are {' and '.join(Granularity)}") from None
+        raise ValueError(f"supported are {', '.join(Granularity)}") from None
 
 
-def _timezone(text: str) -> str:
-    if text != UTC_NAME:
-        raise ValueError("only UTC is supported")
-    return text
+def _group_by(text: str, allowed: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """In the order of the dimensions, however it is written: that of the points."""
+    given = text.split(",")
+    if len(set(given)) < len(given) or not set(given) <= {item.value for item in allowed}:
+        raise ValueError(f"supported are {', '.join(allowed)}, each at most once, separated by commas")
+    return tuple(item for item in Dimension if item.value in given)
 
 
-def _by_model(text: str) -> bool:
-    if text != GROUP_BY_MODEL:
-        raise ValueError(f"only {GROUP_BY_MODEL} is supported")
-    return True
+def _filters(reader: ParameterReader, names: Sequence[str]) -> Filters:
+    found = ((FILTERS[name], _values(reader, name)) for name in names)
+    return tuple((dimension, values) for dimension, values in found if values)
 
 
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= PAGE_POINTS_MAX):
-        raise ValueError(f"expected a whole number from 1 to {PAGE_POINTS_MAX}")
-    return int(text)
-
-
-def _model_ids(reader: _Reader) -> tuple[str, ...]:
+def _values(reader: ParameterReader, name: str) -> tuple[str, ...]:
     """Sorted and without repetitions, so that the same question has the same cursors however it is written."""
-    given = reader.all("modelId")
-    if len(given) > MODEL_IDS_MAX:
-        reader.refuse("modelId", f"at most {MODEL_IDS_MAX} models")
-    if any(not value or len(value) > MODEL_ID_CHARACTERS_MAX or "\0" in value for value in given):
-        reader.refuse("modelId", f"expected 1 to {MODEL_ID_CHARACTERS_MAX} characters")
+    given = reader.all(name)
+    if len(given) > FILTER_VALUES_MAX:
+        reader.refuse(name, f"at most {FILTER_VALUES_MAX} values")
+    if name == "status" and not set(given) <= set(STATUSES):
+        reader.refuse(name, f"supported are {', '.join(STATUSES)}")
+    elif name == "orgId":
+        return _org_ids(reader, given)
+    elif any(not value or len(value) > VALUE_CHARACTERS_MAX or "\0" in value for value in given):
+        reader.refuse(name, f"expected 1 to {VALUE_CHARACTERS_MAX} characters")
     return tuple(sorted(set(given)))
 
 
-def _check_range(reader: _Reader, start: datetime, end: datetime, granularity: Granularity | None) -> None:
+def _org_ids(reader: ParameterReader, given: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(sorted({str(UUID(value)) for value in given}))
+    except ValueError:
+        reader.refuse("orgId", "expected a UUID")
+        return ()
+
+
+def _check_range(reader: ParameterReader, start: datetime, end: datetime, most: timedelta, why: str) -> None:
     if start >= end:
         reader.refuse("end", "must be after start; it is exclusive")
-    elif granularity is not None and end - start > RANGE_MAX[granularity]:
+    elif end - start > most:
+        reader.refuse("end", f"at most {most.days} days after start{why}")
+
+
+def _check_covered(reader: ParameterReader, question: Question) -> None:
+    """Refuse what no rollup has and what is too much to count from single events, before the database is asked."""
+    try:
+        plan_series(question, {})
+        plan_total(question, {})
+    except NotCovered as error:
+        asked = ", ".join(sorted(question.dimensions()))
         reader.refuse(
-            "end",
-            f"at most {RANGE_MAX[granularity].days} days after start for granularity={granularity}"
-            + ("; ask for a shorter range or granularity=day" if granularity is Granularity.HOUR else ""),
+            "groupBy" if question.group_by else "end",
+            f"{asked} together, in {question.zone.key}, {error}; any range has model, client, project, status and "
+            "errorCode together, or actor, model, status and errorCode, in a zone with offsets of whole hours",
         )
+    reader.check()

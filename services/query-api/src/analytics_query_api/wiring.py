@@ -29,8 +29,9 @@ TITLE = "Analytics Query API"
 DESCRIPTION = """\
 Usage, cost, reliability and freshness of an organisation, from rollups that every accepted event reaches exactly once.
 
-Buckets are UTC hours or days. A series has the whole buckets that start in [start, end); buckets without calls are not
-listed. Costs are exact decimals of cents. Errors are problem+json (RFC 9457). Answers carry an ETag for If-None-Match.
+Buckets are hours, days or months of a time zone. A series has the whole buckets that start in [start, end); those
+without calls are not listed unless asked for. Costs are exact decimals of cents. Errors are problem+json (RFC 9457).
+Answers carry an ETag for If-None-Match; series are CSV with `Accept: text/csv`.
 """
 
 

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from analytics_core.buckets import DAY, HOUR
+from analytics_core.families import QUARTER
 from analytics_core.query.question import Dimension, Question
 from analytics_core.query.tables import FAMILIES, Family, Source
-from analytics_core.query.zones import QUARTER, Granularity, ceil, floor, has_whole_hours
+from analytics_core.query.zones import Granularity, ceil, floor, has_whole_hours
 
 EVENTS_RANGE_MAX = timedelta(days=7)
 """Events are read one by one: about 1 µs each, and a large organisation has a million a day."""

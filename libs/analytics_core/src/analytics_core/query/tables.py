@@ -1,4 +1,4 @@
-"""The tables that answers are read from, as SQLAlchemy sees them: names and types, nothing is ever created."""
+"""The tables that answers are read from, coarsest grain first, and as SQLAlchemy sees them: nothing is ever created."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,15 +6,15 @@ from datetime import timedelta
 from sqlalchemy import BigInteger, DateTime, Integer, SmallInteger, TableClause, Text, Uuid, column, table
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from analytics_core.buckets import DAY, HOUR
+from analytics_core import families
+from analytics_core.families import MEASURES, QUARTER
 from analytics_core.query.question import Dimension
-from analytics_core.query.zones import QUARTER
 
 _TIME: DateTime = DateTime(timezone=True)
 
-COUNTS = ("invocations", "error_count", "timeout_count", "throttled_count")
+COUNTS = MEASURES[:4]
 """Calls by outcome."""
-SUMS = (*COUNTS, "input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens", "cost_microcents")
+SUMS = MEASURES
 """Everything that adds up to what users see."""
 
 
@@ -43,31 +43,22 @@ class Family:
 
 
 _EVENTS = Source("visible_events", QUARTER, is_events=True)
-_D = Dimension
+"""Events as what no table has: they can be cut anywhere."""
 
-# From few rows to many.
+
+def _family(rollups: families.Family, finest: Source) -> Family:
+    follows = rollups.watermark == families.MODEL_WATERMARK
+    tables = (Source(rollup.table, rollup.width, follows) for rollup in reversed(rollups.rollups))
+    dimensions = frozenset(item for item in Dimension if item.column in rollups.dimensions)
+    return Family(rollups.name, dimensions, (*tables, finest), daily_complete=not rollups.closed_days)
+
+
+# From few rows to many; the last one has everything.
 FAMILIES = (
-    Family(
-        "model",
-        frozenset({_D.MODEL}),
-        (
-            Source("usage_daily", DAY, follows_model_fold=True),
-            Source("usage_hourly", HOUR, follows_model_fold=True),
-            Source("usage_quarter_hourly", QUARTER),
-        ),
-        daily_complete=True,
-    ),
-    Family(
-        "detail",
-        frozenset({_D.MODEL, _D.CLIENT, _D.PROJECT, _D.STATUS, _D.ERROR_CODE}),
-        (Source("usage_detail_daily", DAY), Source("usage_detail_hourly", HOUR), _EVENTS),
-    ),
-    Family(
-        "actor",
-        frozenset({_D.ACTOR, _D.MODEL, _D.STATUS, _D.ERROR_CODE}),
-        (Source("usage_actor_daily", DAY), Source("usage_actor_hourly", HOUR), _EVENTS),
-    ),
-    Family("events", frozenset(Dimension) - {_D.ORG}, (_EVENTS,)),
+    _family(families.MODEL, Source(families.QUARTERS.fine.table, QUARTER)),
+    _family(families.DETAIL, _EVENTS),
+    _family(families.ACTOR, _EVENTS),
+    Family("events", frozenset(Dimension) - {Dimension.ORG}, (_EVENTS,)),
 )
 
 

@@ -12,8 +12,8 @@ from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from analytics_core.buckets import DAY, HOUR
+from analytics_core.families import QUARTER
 
-QUARTER = timedelta(minutes=15)
 TIME_MIN = datetime(2000, 1, 1, tzinfo=UTC)
 """Before it zones had local mean times, off by minutes and seconds; no event is that old."""
 TIME_MAX = datetime(2100, 1, 1, tzinfo=UTC)

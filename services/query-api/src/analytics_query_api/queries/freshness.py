@@ -1,13 +1,46 @@
-"""The facts that freshness is computed from."""
+"""The facts that freshness is computed from, and what else an answer needs to know beside its numbers."""
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
-from analytics_core.access import OrgScope
+from analytics_core.access import OrgScope, PlatformScope
 from analytics_core.database import ReadSession
+from analytics_core.query.plan import Plan, Progress
 from analytics_core.sql import load_queries
-from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness
+from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness_since
 
 QUERIES = load_queries("analytics_query_api", "freshness")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far the rollups are in the session's snapshot."""
+
+    row: Any
+    now: datetime
+
+    @property
+    def progress(self) -> Progress:
+        return {"detail": self.row["detail"], "actor": self.row["actor"]}
+
+    def freshness(self, *plans: Plan) -> Freshness:
+        """The freshness of numbers that were read by these plans."""
+        fold = "" if all(plan.follows_model_fold for plan in plans) else "dimensions_"
+        pipeline = PipelineFacts(self.row[f"{fold}watermark"], self.row[f"{fold}unfolded"])
+        return freshness_since(pipeline, self.row["last_event_at"], self.row["last_rollup_at"], self.now)
+
+
+async def read_state(session: ReadSession, scope: OrgScope | PlatformScope, now: datetime) -> State:
+    """The state for one organisation, or for all of them."""
+    org_id = scope.org_id if isinstance(scope, OrgScope) else None
+    return State(await session.fetch_row(QUERIES["state"], org_id), now)
+
+
+async def organisations(session: ReadSession, scope: PlatformScope) -> list[UUID]:  # noqa: ARG001 — the permission
+    """Every organisation that ever had an event."""
+    return [row["org_id"] for row in await session.fetch(QUERIES["organisations"])]
 
 
 async def pipeline_facts(session: ReadSession) -> PipelineFacts:
@@ -20,8 +53,3 @@ async def model_facts(session: ReadSession, scope: OrgScope) -> tuple[ModelFacts
     """What is known of each model of the organisation, by model; empty for one that never had an event."""
     rows = await session.fetch(QUERIES["models"], scope.org_id)
     return tuple(ModelFacts(row["model_id"], row["last_event_at"], row["last_rollup_at"]) for row in rows)
-
-
-async def read_freshness(session: ReadSession, scope: OrgScope, now: datetime) -> Freshness:
-    """The organisation's freshness as of the session's snapshot."""
-    return freshness(await pipeline_facts(session), await model_facts(session, scope), now)

@@ -1,0 +1,61 @@
+"""A page of a series, the totals of its whole range, and those of the period before, from one snapshot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from analytics_core.access import OrgScope
+from analytics_core.database import ReadSession
+from analytics_core.query.question import Dimension
+from analytics_core.query.tables import COUNTS, SUMS
+from analytics_query_api.freshness import Freshness
+from analytics_query_api.queries.filling import fill_page
+from analytics_query_api.queries.freshness import organisations, read_state
+from analytics_query_api.queries.source import Source
+from analytics_query_api.selection import Scope, Selection
+
+USAGE = SUMS
+RELIABILITY = (*COUNTS, "bins", "counts")
+# Where they have to be in a point's row: what every point has comes first.
+USAGE_POINT = (*COUNTS, "revision", *SUMS[len(COUNTS) :], "revised_at")
+RELIABILITY_POINT = (*COUNTS, "revision", "bins", "counts")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Rows of points (one more than the page has where there is a next one), rows of totals, and how fresh they are."""
+
+    points: Sequence[Any]
+    totals: Any
+    previous: Any | None
+    freshness: Freshness
+
+
+async def read_series(
+    session: ReadSession,
+    scope: Scope,
+    selection: Selection,
+    now: datetime,
+    points: tuple[str, ...],
+    totals: tuple[str, ...],
+) -> Answer:
+    """The answer for a selection; raises `InvalidRequest` where more groups would have to be filled than may be."""
+    state = await read_state(session, scope, now)
+    source = Source(session, await _visible(session, scope, selection), state.progress)
+    question = selection.question
+    plan, rows = await source.page(question, points, selection.after, selection.limit + 1)
+    if selection.fill:
+        rows = await fill_page(source, selection, points, rows)
+    ungrouped = question.grouped_by()
+    total_plan, total = await source.total(ungrouped, totals)
+    previous = (await source.total(ungrouped.previous(), totals))[1] if selection.compare else None
+    return Answer(rows, total, previous, state.freshness(plan, total_plan))
+
+
+async def _visible(session: ReadSession, scope: Scope, selection: Selection) -> OrgScope | Sequence[UUID]:
+    if isinstance(scope, OrgScope):
+        return scope
+    wanted = dict(selection.question.filters).get(Dimension.ORG)
+    return [UUID(org_id) for org_id in wanted] if wanted else await organisations(session, scope)

@@ -1,0 +1,63 @@
+"""Where the rows of an answer come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from analytics_core.access import OrgScope
+from analytics_core.database import ReadSession
+from analytics_core.query.plan import Plan, Progress, plan_series, plan_total
+from analytics_core.query.question import Question
+from analytics_core.query.shape import Order
+from analytics_core.query.statements import Position, series_statement, total_statement
+
+_INSTANT = timedelta(microseconds=1)
+_NOTHING: dict[str, object] = {"bins": None, "counts": None, "revised_at": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A snapshot, the organisations that may be seen in it, and how far its families are."""
+
+    session: ReadSession
+    scope: OrgScope | Sequence[UUID]
+    progress: Progress
+
+    async def page(
+        self, question: Question, columns: tuple[str, ...], after: Position | None, limit: int
+    ) -> tuple[Plan, list[Any]]:
+        """The first points behind a position."""
+        since = after.bucket if after else None
+        if since is not None and not question.group_by:
+            since += _INSTANT
+        plan = plan_series(question, self.progress, since)
+        if not plan.parts:
+            return plan, []
+        statement = series_statement(self.scope, question, plan, columns, after=after, limit=limit)
+        return plan, await self.session.fetch(statement.sql, *statement.values)
+
+    async def total(self, question: Question, columns: tuple[str, ...]) -> tuple[Plan, Any]:
+        """One row over the whole range; zeros where there is nothing."""
+        plan = plan_total(question, self.progress)
+        if not plan.parts:
+            return plan, {name: _NOTHING.get(name, 0) for name in columns}
+        statement = total_statement(self.scope, question, plan, columns)
+        return plan, await self.session.fetch_row(statement.sql, *statement.values)
+
+    async def groups(
+        self,
+        question: Question,
+        columns: tuple[str, ...],
+        limit: int,
+        *,
+        order: Order = Order.KEY,
+        after: Position | None = None,
+    ) -> tuple[Plan, list[Any]]:
+        """One row for each group over the whole range, the first ones behind a position."""
+        plan = plan_total(question, self.progress)
+        if not plan.parts:
+            return plan, []
+        statement = total_statement(self.scope, question, plan, columns, order=order, after=after, limit=limit)
+        return plan, await self.session.fetch(statement.sql, *statement.values)
