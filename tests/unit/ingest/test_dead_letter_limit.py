@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from analytics_core.testing.builders import NOON, event_body
 from analytics_ingest.batch import Batch
 from analytics_ingest.dead_letters import DeadLetterLimit, DeadLetterLimitReached
+from analytics_ingest.stops import History
 
 GOOD = event_body()
 
@@ -80,6 +81,30 @@ def test_old_good_messages_do_not_excuse_new_bad_ones() -> None:
 
     with pytest.raises(DeadLetterLimitReached):
         commit(limit, *[False] * 1000)
+
+
+def test_what_was_committed_before_a_restart_counts() -> None:
+    """Else every restart would let as many dead letters through again."""
+    committed = History(latest=((400, 0), (500, 500), (100, 50), (60, 60)))
+
+    with pytest.raises(DeadLetterLimitReached, match=r"INGESTION_DEAD_LETTER_RATIO_MAX=0\.5"):
+        DeadLetterLimit(0.5, 10_000, committed).check(batch(False))
+    with pytest.raises(DeadLetterLimitReached, match="61 dead letters in a row"):
+        DeadLetterLimit(1.0, 61, committed).check(batch(False))
+    DeadLetterLimit(1.0, 62, committed).check(batch(False))
+    DeadLetterLimit(0.5, 10_000, committed).check(batch(True))
+
+
+def test_what_an_operator_has_allowed_is_neither_checked_nor_counted() -> None:
+    """The decision holds up to its offset, and then the limit begins anew."""
+    limit = DeadLetterLimit(1.0, 3, History(allowed_through=4))
+    commit(limit, False, False, False, False, False)
+    later = Batch(timedelta(days=400))
+    later.add([b"bad"] * 3, 5, NOON)
+
+    with pytest.raises(DeadLetterLimitReached, match="3 dead letters in a row up to offset 7") as reached:
+        limit.check(later)
+    assert reached.value.through == 7
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=8), max_size=20))

@@ -22,13 +22,16 @@ log = structlog.get_logger()
 
 
 class Intake:
-    """The batches of one attachment to a partition, in order and without overlap."""
+    """The batches of one attachment to a partition, in order and without overlap; none reaches over offset `cut`."""
 
-    def __init__(self, reader: StreamReader, continuity: Continuity, partition: int, retention: timedelta) -> None:
+    def __init__(
+        self, reader: StreamReader, continuity: Continuity, partition: int, retention: timedelta, cut: int = -1
+    ) -> None:
         self._reader = reader
         self._continuity = continuity
         self._partition = partition
         self._retention = retention
+        self._cut = cut
         self._chunk = _NOTHING
         self._bodies: list[bytes | Unreadable] = []
         self._position = 0
@@ -43,6 +46,8 @@ class Intake:
         old_at = monotonic() + patience
         while not batch.is_full:
             if self._position < len(self._bodies):
+                if batch.received and batch.last_offset <= self._cut < self._next_offset:
+                    break
                 if not batch.received:
                     old_at = monotonic() + BATCH_AGE_MAX.total_seconds()
                 await self._decode_slice(batch)
@@ -69,9 +74,15 @@ class Intake:
             return False
         return True
 
+    @property
+    def _next_offset(self) -> int:
+        return self._chunk.first_offset + self._position
+
     async def _decode_slice(self, batch: Batch) -> None:
-        bodies = self._bodies[self._position : self._position + DECODE_SLICE]
-        self._position += batch.add(bodies, self._chunk.first_offset + self._position, self._chunk.accepted_at)
+        to_cut = self._cut + 1 - self._next_offset
+        length = min(DECODE_SLICE, to_cut) if to_cut > 0 else DECODE_SLICE
+        bodies = self._bodies[self._position : self._position + length]
+        self._position += batch.add(bodies, self._next_offset, self._chunk.accepted_at)
         await asyncio.sleep(0)
 
     def _open(self, chunk: Chunk, batch: Batch) -> None:

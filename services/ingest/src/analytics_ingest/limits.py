@@ -70,8 +70,8 @@ DEDUPE_WINDOW = timedelta(hours=24)
 # The ratio of dead letters means nothing over fewer messages.
 DEAD_LETTER_WINDOW = 1_000
 DEAD_LETTER_DETAIL_MAX = 500
-# A stopped partition is tried again after this long: somebody may have mended what was wrong. Each try may write up
-# to DEAD_LETTER_WINDOW dead letters.
+# A stopped partition is tried again after this long: somebody may have mended what was wrong. The limit remembers what
+# is committed, so that trying again adds no dead letters.
 STOPPED_PAUSE = timedelta(minutes=5)
 
 # What a list of dead letters shows of each body; whoever wants all of it asks for one letter.

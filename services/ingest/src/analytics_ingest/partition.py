@@ -11,7 +11,7 @@ import structlog
 
 from analytics_core.clock import Clock
 from analytics_core.database import REFUSED, UNREACHABLE
-from analytics_core.errors import AnalyticsError, FencedError
+from analytics_core.errors import FencedError
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_core.telemetry.logs import redact_text
 from analytics_ingest import metrics
@@ -21,6 +21,7 @@ from analytics_ingest.intake import Intake
 from analytics_ingest.lag import watch_lag
 from analytics_ingest.leases import Lease, LeaseExpired, Leases, Taken
 from analytics_ingest.limits import HEARTBEAT_MARGIN, IDLE_PROBE_AFTER, STOP_PATIENCE, STOPPED_PAUSE
+from analytics_ingest.stops import History, Stops
 from analytics_ingest.stream_client import ReaderFailed
 from analytics_ingest.stream_reader import OpenReader
 from analytics_ingest.writer import BatchWriter, lag_seconds
@@ -30,6 +31,8 @@ LOOK_AGAIN_MAX_SECONDS = 1.0
 LOOK_AGAIN_MIN_SECONDS = 0.2
 # After an outage nobody should wait long for us to notice its end; a try costs the servers one connection.
 RETRY_MAX_SECONDS = 5.0
+# An operator who has decided should see it happen.
+DECISION_POLL_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -40,7 +43,7 @@ class PartitionSettings:
 
     partition: int
     retention: timedelta
-    new_limit: Callable[[], DeadLetterLimit]
+    new_limit: Callable[[History], DeadLetterLimit]
 
 
 class PartitionWorker:
@@ -50,14 +53,20 @@ class PartitionWorker:
     """
 
     def __init__(
-        self, settings: PartitionSettings, leases: Leases, open_reader: OpenReader, writer: BatchWriter, clock: Clock
+        self,
+        settings: PartitionSettings,
+        leases: Leases,
+        stops: Stops,
+        open_reader: OpenReader,
+        writer: BatchWriter,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._leases = leases
+        self._stops = stops
         self._open_reader = open_reader
         self._writer = writer
         self._clock = clock
-        self._limit = settings.new_limit()
         self._lease: Lease | None = None
         self._accepted_through: datetime | None = None
         self._failing_because: str | None = None
@@ -126,14 +135,17 @@ class PartitionWorker:
             await self._read_and_write(lease, stop)
         except (DeadLetterLimitReached, OffsetRegression) as error:
             lease.is_reading = False
-            await self._stand_still(error, stop)
+            await self._stand_still(error, lease, stop)
 
     async def _read_and_write(self, lease: Lease, stop: asyncio.Event) -> None:
+        history = await self._stops.history(lease)
+        limit = self._settings.new_limit(history)
+        is_stopped = history.is_stopped
         continuity = Continuity(lease.next_offset, lease.last_accepted_at)
         async with self._open_reader(lease.partition, continuity.attach_offset) as reader:
             lease.is_reading = True
             watch = asyncio.create_task(watch_lag(reader, lease))
-            intake = Intake(reader, continuity, lease.partition, self._settings.retention)
+            intake = Intake(reader, continuity, lease.partition, self._settings.retention, history.allowed_through)
             commit: asyncio.Task[None] | None = None
             try:
                 while not stop.is_set() and not lease.is_surplus:
@@ -144,8 +156,11 @@ class PartitionWorker:
                     if commit is not None:
                         await commit
                         commit = None
+                        if is_stopped:
+                            await self._stops.clear(lease)
+                            is_stopped = False
                     if batch is not None:
-                        commit = asyncio.create_task(self._writer.write(lease, batch, self._limit))
+                        commit = asyncio.create_task(self._writer.write(lease, batch, limit))
                     else:
                         await self._prove_progress(intake, lease)
                 if commit is not None:
@@ -165,17 +180,25 @@ class PartitionWorker:
             await self._leases.renew(lease, age)
             metrics.LAST_PROGRESS.labels(lease.partition).set(self._clock().timestamp())
 
-    async def _stand_still(self, error: AnalyticsError, stop: asyncio.Event) -> None:
-        """Keep the lease, so that no other replica runs into the same wall, and wait for somebody to mend it."""
+    async def _stand_still(
+        self, error: DeadLetterLimitReached | OffsetRegression, lease: Lease, stop: asyncio.Event
+    ) -> None:
+        """Keep the lease, so that no other replica runs into the same wall, until somebody mends it or decides."""
         partition = self._settings.partition
         event = "offset_regression" if isinstance(error, OffsetRegression) else "dead_letter_limit_reached"
         self.stopped_because = f"partition {partition} is stopped: {event}: {error}"
         metrics.STOPPED.labels(partition).set(1)
         log.error(event, partition=partition, error=str(error), next_try_seconds=STOPPED_PAUSE.total_seconds())
         try:
-            await sleep_unless_stopped(stop, STOPPED_PAUSE.total_seconds())
+            through = error.through if isinstance(error, DeadLetterLimitReached) else lease.next_offset - 1
+            await self._stops.note(lease, f"{event}: {error}", through)
+            try_again_at = monotonic() + STOPPED_PAUSE.total_seconds()
+            while not stop.is_set() and monotonic() < try_again_at:
+                await sleep_unless_stopped(stop, DECISION_POLL_SECONDS)
+                if await self._stops.is_decided(lease):
+                    log.info("partition_resumed", partition=partition, next_offset=lease.next_offset)
+                    return
         finally:
-            self._limit = self._settings.new_limit()
             self.stopped_because = None
             metrics.STOPPED.labels(partition).set(0)
 

@@ -14,11 +14,12 @@ from analytics_core.lifecycle import EXIT_OK, Command
 from analytics_ingest.operators import add_subject, allowed, explained, operator_database
 from analytics_ingest.partitions import list_gaps, list_partitions, reset, retire
 from analytics_ingest.settings import Settings
+from analytics_ingest.stops import resume
 from analytics_ingest.stream_client import Broker, ReaderFailed
 from analytics_ingest.stream_reader import ends_of
 from analytics_ingest.wiring import stream_spec
 
-CHANGES = {"reset", "retire"}
+CHANGES = {"resume", "reset", "retire"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="WHAT")
     for verb, meaning in (("list", "positions, owners, stops"), ("gaps", "messages that were never read")):
         verbs.add_parser(verb, help=meaning).add_argument("--json", action="store_true", help="one object a line")
+    resuming = verbs.add_parser("resume", help="go on after a stop: the bad messages that it saw become dead letters")
+    resuming.add_argument("--partition", type=int, required=True)
+    resuming.add_argument(
+        "--through", type=int, metavar="OFFSET", help="bad messages up to there, too (default: those that it saw)"
+    )
     moving = verbs.add_parser("reset", help="continue elsewhere, after the stream was made anew or lost its end")
     moving.add_argument("--partition", type=int, required=True)
     moving.add_argument(
@@ -46,7 +52,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 async def _run(database: WriteDatabase, settings: Settings, arguments: argparse.Namespace) -> int:
     action = PlatformAction.PARTITIONS_CHANGE if arguments.verb in CHANGES else PlatformAction.PARTITIONS_READ
-    given = [(name, getattr(arguments, name, None)) for name in ("stream", "partition", "to")]
+    given = [(name, getattr(arguments, name, None)) for name in ("stream", "partition", "to", "through")]
     command = ["partitions", arguments.verb, *(f"--{name} {value}" for name, value in given if value is not None)]
     scope = await allowed(database, settings, arguments.subject, action, " ".join(command))
     for line in await _VERBS[arguments.verb](database, scope, settings, arguments):
@@ -77,6 +83,14 @@ async def _gaps(
         f" noticed at {row['detected_at']}"
         for row in rows
     )
+
+
+async def _resume(
+    database: WriteDatabase, scope: PlatformScope, settings: Settings, arguments: argparse.Namespace
+) -> Iterable[str]:
+    through = await resume(database, scope, settings.rabbitmq_stream, arguments.partition, arguments.through)
+    place = f"{settings.rabbitmq_stream} {arguments.partition}"
+    return [f"{place}: goes on; bad messages up to offset {through} become dead letters, however many there are"]
 
 
 async def _reset(
@@ -133,6 +147,6 @@ def _target(text: str) -> int | str:
     return number
 
 
-_VERBS = {"list": _list, "gaps": _gaps, "reset": _reset, "retire": _retire}
+_VERBS = {"list": _list, "gaps": _gaps, "resume": _resume, "reset": _reset, "retire": _retire}
 
 PARTITIONS = Command("partitions", "Look at partitions, move one's position, retire one.", add_arguments, run)

@@ -28,6 +28,7 @@ from analytics_ingest.routes import ROUTES
 from analytics_ingest.routes.documentation import document_events
 from analytics_ingest.routes.reading import EventReader
 from analytics_ingest.settings import Settings
+from analytics_ingest.stops import Stops
 from analytics_ingest.stream_client import Broker, StreamSpec
 from analytics_ingest.stream_reader import open_reader
 from analytics_ingest.wakeups import Wakeups
@@ -136,6 +137,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             PartitionWorker(
                 PartitionSettings(partition, settings.raw_retention, new_limit),
                 leases,
+                Stops(database),
                 partial(open_reader, broker, settings.rabbitmq_consumer, spec),
                 writer,
                 clock.now,

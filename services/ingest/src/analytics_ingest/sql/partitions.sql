@@ -1,7 +1,7 @@
 -- list_partitions --
 SELECT
     stream, partition, next_offset, epoch, owner, lease_until > clock_timestamp() AS is_owned, accepted_through,
-    stopped_because, retired_at,
+    stopped_at, stopped_because, stopped_through, dead_letters_through, retired_at,
     (
         SELECT coalesce(sum(gaps.end_offset - gaps.first_offset), 0)::bigint
         FROM analytics.stream_gaps AS gaps

@@ -1,0 +1,78 @@
+"""Partitions that stand still until somebody decides: written down beside their position, whoever owns them."""
+
+from dataclasses import dataclass
+
+from analytics_core.access import PlatformScope
+from analytics_core.database import ReadSession, WriteDatabase
+from analytics_core.errors import Conflict
+from analytics_core.sql import load_queries
+from analytics_ingest.leases import Lease
+from analytics_ingest.limits import DEAD_LETTER_WINDOW
+
+QUERIES = load_queries("analytics_ingest", "stops")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the limit on dead letters has to know of before: the latest batches, oldest first, as (received, rejected).
+
+    Up to offset `allowed_through` an operator has allowed any number; those batches are not among the latest.
+    """
+
+    latest: tuple[tuple[int, int], ...] = ()
+    allowed_through: int = -1
+    is_stopped: bool = False
+
+
+class Stops:
+    """The stops of the partitions whose leases this process holds."""
+
+    def __init__(self, database: WriteDatabase) -> None:
+        self._database = database
+
+    async def history(self, lease: Lease) -> History:
+        """As committed."""
+        async with self._database.read() as session:
+            is_stopped, through = await _state(session, lease)
+            rows = await session.fetch(
+                QUERIES["stop_history"], lease.stream, lease.partition, through, DEAD_LETTER_WINDOW
+            )
+        latest = tuple((row["received_count"], row["rejected_count"]) for row in reversed(rows))
+        return History(latest, through, is_stopped)
+
+    async def is_decided(self, lease: Lease) -> bool:
+        """Whether somebody has ended the stop."""
+        async with self._database.read() as session:
+            return not (await _state(session, lease))[0]
+
+    async def note(self, lease: Lease, because: str, through: int) -> None:
+        """The partition stands still; `through` is the last message that was looked at."""
+        async with self._database.write() as session:
+            await session.execute(
+                QUERIES["note_stop"], lease.stream, lease.partition, lease.epoch, because.replace("\0", " "), through
+            )
+
+    async def clear(self, lease: Lease) -> None:
+        """The partition goes on by itself: its messages are right now, or the limits have been raised."""
+        async with self._database.write() as session:
+            await session.execute(QUERIES["clear_stop"], lease.stream, lease.partition, lease.epoch)
+
+
+async def _state(session: ReadSession, lease: Lease) -> tuple[bool, int]:
+    row = await session.fetch_row(QUERIES["read_stop"], lease.stream, lease.partition)
+    return (False, -1) if row is None else (row["is_stopped"], row["dead_letters_through"])
+
+
+async def resume(
+    database: WriteDatabase, _scope: PlatformScope, stream: str, partition: int, through: int | None
+) -> int:
+    """Let the partition go on: up to an offset every bad message becomes a dead letter, however many there are.
+
+    Without `through`, up to the last message that was looked at when it stopped. Its owner goes on within seconds.
+    Raises `Conflict` when it is not stopped.
+    """
+    async with database.write() as session:
+        allowed_through: int | None = await session.fetch_value(QUERIES["resume"], stream, partition, through)
+    if allowed_through is None:
+        raise Conflict(f"partition {partition} of {stream} is not stopped")
+    return allowed_through
