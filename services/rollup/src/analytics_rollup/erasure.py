@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from analytics_core.buckets import DAY
-from analytics_core.database import ReadDatabase, WriteDatabase, WriteSession
+from analytics_core.database import ReadDatabase, ReadSession, WriteDatabase, WriteSession
 from analytics_core.families import ACTOR, FAMILIES, MODEL
 from analytics_core.sql import load_queries
 from analytics_rollup.limits import ERASED_AT_ONCE
@@ -44,11 +44,14 @@ async def count_events(database: ReadDatabase, wanted: Wanted) -> int:
     """How many events an erasure would remove now."""
     total = 0
     async with database.read() as session:
-        for row in await session.fetch(QUERIES["days"], wanted.org_id, None):
-            day: datetime = row["day"]
+        for day in await _days(session, wanted.org_id, None):
             arguments = (wanted.org_id, wanted.actor_id, day, day + DAY)
             total += await session.fetch_value(QUERIES["count_events"], *arguments)
     return total
+
+
+async def _days(session: ReadSession, org_id: UUID, since: datetime | None) -> list[datetime]:
+    return [row["day"] for row in await session.fetch(QUERIES["days"], org_id, since)]
 
 
 async def erase(database: WriteDatabase, wanted: Wanted, report: Callable[[Progress], None]) -> int:
@@ -99,8 +102,7 @@ class _Erasure:
 
     async def days(self) -> list[datetime]:
         async with self.database.read() as session:
-            rows = await session.fetch(QUERIES["days"], self.wanted.org_id, self.done_before)
-        return [row["day"] for row in rows]
+            return await _days(session, self.wanted.org_id, self.done_before)
 
     async def erase_day(self, day: datetime) -> None:
         before = self.events
