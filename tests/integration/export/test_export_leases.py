@@ -15,15 +15,16 @@ from analytics_core.errors import FencedError
 from analytics_export import jobs, leases
 from analytics_export.filters import Filters
 from analytics_export.formats.catalogue import Format
-from analytics_export.jobs import ErrorCode, Job, JobRequest
+from analytics_export.jobs import ErrorCode, Job, JobRequest, NewJob, Quota
 from analytics_export.leases import Lease
 from analytics_export.limits import ATTEMPTS_MAX
-from analytics_export.outcomes import Confidence, Outcome, Revision
+from analytics_export.outcomes import Confidence, Outcome, Progress, Revision
 from analytics_export.ranges import Granularity
 from analytics_export.templates import TemplateName
 from analytics_export.totals import Totals
 from tests.support.stack import Database
 
+NO_LIMIT = Quota(open_jobs=1_000, kept_bytes=1_000_000)
 LONG, OVER = timedelta(minutes=5), timedelta(seconds=-1)
 REQUEST = JobRequest(
     template=TemplateName.FULL,
@@ -66,14 +67,16 @@ async def queue(own_database: Database) -> AsyncIterator[WriteDatabase]:
 
 async def added(queue: WriteDatabase, org_id: UUID | None = None) -> Job:
     async with queue.write(scope_for_own_work()) as session:
-        job = await jobs.create(session, scope_for_accepted_job(org_id or uuid4()), uuid4(), REQUEST)
+        job_id = uuid4()
+        new = NewJob(job_id=job_id, request=REQUEST, object_key=f"analytics/exports/org/{job_id}.csv")
+        job = await jobs.create(session, scope_for_accepted_job(org_id or uuid4()), new, NO_LIMIT)
     assert job is not None
     return job
 
 
-async def claimed(queue: WriteDatabase, duration: timedelta = LONG) -> Lease | None:
+async def claimed(queue: WriteDatabase, duration: timedelta = LONG, org_jobs_max: int = 100) -> Lease | None:
     async with queue.write(scope_for_own_work()) as session:
-        return await leases.claim(session, str(uuid4()), duration)
+        return await leases.claim(session, str(uuid4()), duration, org_jobs_max)
 
 
 async def taken(queue: WriteDatabase, duration: timedelta = LONG) -> Lease:
@@ -128,12 +131,25 @@ async def test_a_job_is_taken_over_when_its_lease_is_over(queue: WriteDatabase) 
     assert heir.job.started_at == dead.job.started_at
 
 
+async def test_an_organisation_at_its_limit_leaves_others_their_turn(queue: WriteDatabase) -> None:
+    """Claims at the same moment do not pass the limit, and the jobs that wait behind it block nobody."""
+    busy = uuid4()
+    for _ in range(6):
+        await added(queue, busy)
+    other = await added(queue)
+
+    found = await asyncio.gather(*(claimed(queue, org_jobs_max=2) for _ in range(8)))
+
+    orgs = [lease.job.org_id for lease in found if lease]
+    assert (orgs.count(busy), orgs.count(other.org_id), len(orgs)) == (2, 1, 3)
+
+
 async def test_a_renewed_lease_is_not_taken_over(queue: WriteDatabase) -> None:
     """A long export is not a dead one."""
     await added(queue)
     lease = await taken(queue, OVER)
     async with queue.write(scope_for_own_work()) as session:
-        await leases.renew(session, lease.scope, lease, LONG)
+        await leases.renew(session, lease.scope, lease, LONG, Progress())
 
     assert await claimed(queue) is None
 
@@ -145,8 +161,8 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(queue: WriteDatabase
     stale = await taken(queue, OVER)
     heir = await taken(queue)
     ends = {
-        "renew": lambda session: leases.renew(session, stale.scope, stale, LONG),
-        "succeed": lambda session: leases.succeed(session, stale.scope, stale, OUTCOME),
+        "renew": lambda session: leases.renew(session, stale.scope, stale, LONG, Progress()),
+        "succeed": lambda session: leases.succeed(session, stale.scope, stale, OUTCOME, LONG),
         "retry_later": lambda session: leases.retry_later(
             session, stale.scope, stale, ErrorCode.INTERNAL, "", timedelta(0)
         ),
@@ -160,7 +176,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(queue: WriteDatabase
 
     assert await shown(queue, heir.job) == heir.job
     async with queue.write(scope_for_own_work()) as session:
-        await leases.succeed(session, heir.scope, heir, OUTCOME)
+        await leases.succeed(session, heir.scope, heir, OUTCOME, LONG)
         with pytest.raises(FencedError):
             await ends[step](session)
     assert (await shown(queue, heir.job)).status == "succeeded"
@@ -173,7 +189,7 @@ async def test_another_organisations_scope_changes_nothing(queue: WriteDatabase)
 
     async with queue.write(scope_for_own_work()) as session:
         with pytest.raises(FencedError):
-            await leases.succeed(session, scope_for_accepted_job(uuid4()), lease, OUTCOME)
+            await leases.succeed(session, scope_for_accepted_job(uuid4()), lease, OUTCOME, LONG)
 
 
 async def test_a_success_has_all_that_the_api_shows(queue: WriteDatabase) -> None:
@@ -184,7 +200,7 @@ async def test_a_success_has_all_that_the_api_shows(queue: WriteDatabase) -> Non
         await leases.retry_later(session, first.scope, first, ErrorCode.STORAGE_DENIED, "no", timedelta(0))
     second = await taken(queue)
     async with queue.write(scope_for_own_work()) as session:
-        await leases.succeed(session, second.scope, second, OUTCOME)
+        await leases.succeed(session, second.scope, second, OUTCOME, LONG)
 
     job = await shown(queue, second.job)
 

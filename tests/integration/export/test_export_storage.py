@@ -59,7 +59,7 @@ def store(server: ObjectStore) -> Iterator[ExportStore]:
 
 async def written(store: ExportStore, *pieces: bytes, key: str = KEY) -> str:
     """Write an object as an export does; its checksum."""
-    async with upload(store, key, media_type=MEDIA_TYPE) as under_way:
+    async with upload(store, key, {"Content-Type": MEDIA_TYPE}) as under_way:
         for piece in pieces:
             await under_way.write(piece)
         await under_way.flush()
@@ -86,7 +86,7 @@ async def test_an_upload_that_failed_leaves_nothing(server: ObjectStore, store: 
     """Parts of an unfinished upload cost money and are seen by nobody."""
 
     async def fail_half_way() -> None:
-        async with upload(store, KEY, media_type=MEDIA_TYPE) as under_way:
+        async with upload(store, KEY, {"Content-Type": MEDIA_TYPE}) as under_way:
             await under_way.write(b"x" * 2 * PART_BYTES)
             raise RuntimeError("reading failed")
 
@@ -98,7 +98,7 @@ async def test_an_upload_that_failed_leaves_nothing(server: ObjectStore, store: 
 
 async def test_a_later_upload_shuts_out_an_earlier_one(server: ObjectStore, store: ExportStore) -> None:
     """A worker that wakes up after its job was taken over must not replace the object that the job's checksum is of."""
-    late = upload(store, KEY, media_type=MEDIA_TYPE)
+    late = upload(store, KEY, {"Content-Type": MEDIA_TYPE})
     stale = await late.__aenter__()
     await stale.write(b"stale")
     await stale.flush()
@@ -115,7 +115,7 @@ async def test_a_later_upload_shuts_out_an_earlier_one(server: ObjectStore, stor
 
 async def test_another_jobs_upload_goes_on(server: ObjectStore, store: ExportStore) -> None:
     """Keys that begin alike are still two objects."""
-    async with upload(store, f"{KEY}.other", media_type=MEDIA_TYPE) as other:
+    async with upload(store, f"{KEY}.other", {"Content-Type": MEDIA_TYPE}) as other:
         await other.write(b"other")
         await other.flush()
         await written(store, b"mine")

@@ -7,8 +7,6 @@ renewal fails, or the upload was there to be revoked, and completing it fails.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from time import monotonic
@@ -16,20 +14,27 @@ from time import monotonic
 import asyncpg
 import structlog
 from opentelemetry import trace
+from opentelemetry.propagate import extract
 
 from analytics_core.database import UNREACHABLE, ReadDatabase, WriteDatabase
 from analytics_core.errors import AnalyticsError, FencedError
 from analytics_core.messages import ExportCompleted
 from analytics_export import leases, metrics
 from analytics_export.delivery import TooLargeError, object_key
-from analytics_export.exporting import Fencing, Progress, export_file
+from analytics_export.exporting import Fencing, export_file
 from analytics_export.jobs import ErrorCode, Job, JobStatus
 from analytics_export.leases import Lease
-from analytics_export.limits import ATTEMPT_MAX, CLEAN_UP_SECONDS, RETRY_DELAY_MAX, STOP_GRACE_SECONDS
-from analytics_export.manifest import manifest_key
-from analytics_export.outcomes import Revision
+from analytics_export.limits import (
+    ATTEMPT_MAX,
+    CLEAN_UP_SECONDS,
+    PROGRESS_SECONDS,
+    RETRY_DELAY_MAX,
+    STOP_GRACE_SECONDS,
+)
+from analytics_export.outcomes import Progress, Revision
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
+from analytics_export.waiting import TimedOutError, first_of, time_limit
 from analytics_export.wakeups import WakeUps
 
 log = structlog.get_logger()
@@ -38,10 +43,6 @@ tracer = trace.get_tracer("analytics_export.attempts")
 
 class StoppedError(AnalyticsError):
     """The process is to stop, and this attempt would take longer than it may."""
-
-
-class TimedOutError(AnalyticsError):
-    """The attempt took longer than `ATTEMPT_MAX`."""
 
 
 class Attempts:
@@ -67,52 +68,56 @@ class Attempts:
         job = lease.job
         with (
             structlog.contextvars.bound_contextvars(job_id=str(job.job_id), org_id=str(job.org_id)),
-            tracer.start_as_current_span("export job") as span,
+            # The request's trace goes on here, in whichever process and attempt.
+            tracer.start_as_current_span("export job", context=extract({"traceparent": job.traceparent or ""})) as span,
         ):
             span.set_attribute("analytics.job_id", str(job.job_id))
             log.info("export_started", attempt=job.attempt, granularity=job.request.granularity)
-            started = monotonic()
+            started, progress = monotonic(), Progress()
             try:
-                await first_of(self._export(lease), self._keep(lease), _raise_after_grace(stop))
+                await first_of(self._export(lease, progress), self._keep(lease, progress), _raise_after_grace(stop))
             except Exception as error:  # noqa: BLE001 — an attempt may fail in any way, the worker lives on
                 span.record_exception(error)
                 await self._write_down_failure(lease, error)
             else:
                 metrics.CSV_DURATION.labels(job.request.granularity).observe(monotonic() - started)
 
-    async def _export(self, lease: Lease) -> None:
+    async def _export(self, lease: Lease, progress: Progress) -> None:
         """Write the object, then say so. Raises whatever goes wrong, with nothing left behind."""
         job = lease.job
-        fencing = Fencing(partial(self._reserve, lease), partial(self._renew, lease))
-        async with _time_limit(ATTEMPT_MAX):
+        fencing = Fencing(partial(self._reserve, lease), partial(self._renew, lease, progress))
+        async with time_limit(ATTEMPT_MAX):
             outcome = await export_file(
-                self._rows, self._store, lease.scope, job, object_key(job), fencing=fencing, progress=Progress()
+                self._rows, self._store, lease.scope, job, object_key(job), fencing=fencing, progress=progress
             )
             async with self._jobs.write(lease.scope) as session:
-                await leases.succeed(session, lease.scope, lease, outcome)
+                await leases.succeed(session, lease.scope, lease, outcome, self._settings.export_retention)
         metrics.JOBS.labels(job.request.granularity).inc()
         metrics.ROWS.inc(outcome.row_count)
         metrics.BYTES.inc(outcome.size_bytes)
         log.info("export_succeeded", rows=outcome.row_count, bytes=outcome.size_bytes)
         self._wakeups.announce_end(ExportCompleted(job_id=job.job_id, org_id=job.org_id, status=JobStatus.SUCCEEDED))
 
-    async def _keep(self, lease: Lease) -> None:
+    async def _keep(self, lease: Lease, progress: Progress) -> None:
         """Renew the lease for as long as the attempt lasts. Raises `FencedError` when it is or may be another's."""
         duration_seconds = self._settings.export_lease.total_seconds()
         held_until = monotonic() + duration_seconds
         while True:
-            await asyncio.sleep(duration_seconds / 3)
+            await asyncio.sleep(min(duration_seconds / 3, PROGRESS_SECONDS))
             try:
                 asked_at = monotonic()
-                await self._renew(lease)
+                await self._renew(lease, progress)
                 held_until = asked_at + duration_seconds
             except leases.DATABASE_TROUBLE as error:
                 if monotonic() + duration_seconds / 3 > held_until:
                     raise FencedError("the lease could not be renewed in time") from error
 
-    async def _renew(self, lease: Lease) -> None:
+    async def _renew(self, lease: Lease, progress: Progress) -> None:
+        bytes_max = self._settings.export_bytes_max
+        if progress.size_bytes > bytes_max:
+            raise TooLargeError(f"more than {bytes_max} bytes")
         async with self._jobs.write(lease.scope) as session:
-            await leases.renew(session, lease.scope, lease, self._settings.export_lease)
+            await leases.renew(session, lease.scope, lease, self._settings.export_lease, progress)
 
     async def _reserve(self, lease: Lease, parameters_sha256: str, checksum_sha256: str) -> Revision:
         async with self._jobs.write(lease.scope) as session:
@@ -123,11 +128,24 @@ class Attempts:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
                 await self._end_attempt(lease, error)
         except FencedError:
-            metrics.LEASES_LOST.inc()
-            log.warning("export_lease_lost")
+            await self._let_go(lease)
         except leases.DATABASE_TROUBLE as second:
             # The lease runs out and another attempt follows.
             log.warning("export_failure_not_recorded", error=f"{type(second).__name__}: {second}")
+
+    async def _let_go(self, lease: Lease) -> None:
+        """The job is no longer this attempt's: somebody canceled it, or another worker has taken it over."""
+        try:
+            async with self._jobs.write(lease.scope) as session:
+                canceled = await leases.let_go(session, lease.scope, lease)
+        except leases.DATABASE_TROUBLE:
+            canceled = False
+        if canceled:
+            log.info("export_canceled")
+            self._wakeups.sweep_due.set()
+        else:
+            metrics.LEASES_LOST.inc()
+            log.warning("export_lease_lost")
 
     async def _end_attempt(self, lease: Lease, error: Exception) -> None:
         if isinstance(error, FencedError):
@@ -144,25 +162,19 @@ class Attempts:
         if lease.is_last_attempt or code is ErrorCode.TOO_LARGE:
             async with self._jobs.write(lease.scope) as session:
                 await leases.fail(session, lease.scope, lease, code, detail)
-            await self.announce_failure(lease.job, code)
+            self.announce_failure(lease.job, code)
         else:
             delay = self._retry_delay(lease.job.attempt)
             async with self._jobs.write(lease.scope) as session:
                 await leases.retry_later(session, lease.scope, lease, code, detail, delay)
             asyncio.get_running_loop().call_later(delay.total_seconds(), self._wakeups.requested.set)
 
-    async def announce_failure(self, job: Job, code: ErrorCode) -> None:
-        """Tell everybody that a job has failed for good, and remove what its attempts may have left."""
+    def announce_failure(self, job: Job, code: ErrorCode) -> None:
+        """Tell everybody that a job has failed for good, and have removed what its attempts may have left."""
         log.error("export_failed", job_id=str(job.job_id), org_id=str(job.org_id), code=code)
         metrics.JOBS.labels(job.request.granularity).inc()
         metrics.JOBS_FAILED.labels(code).inc()
         self._wakeups.announce_end(ExportCompleted(job_id=job.job_id, org_id=job.org_id, status=JobStatus.FAILED))
-        try:
-            async with asyncio.timeout(CLEAN_UP_SECONDS):
-                for key in (object_key(job), manifest_key(object_key(job))):
-                    await self._store.discard(key)
-        except (StorageError, TimeoutError):
-            log.warning("failed_export_not_cleaned_up", job_id=str(job.job_id))
 
     def _retry_delay(self, attempt: int) -> timedelta:
         delay: timedelta = self._settings.export_retry_delay * 2 ** (attempt - 1)
@@ -185,32 +197,7 @@ def _explained(error: Exception) -> tuple[ErrorCode, str]:
             return ErrorCode.INTERNAL, "an unexpected error; quote the job's id when you report it"
 
 
-@asynccontextmanager
-async def _time_limit(duration: timedelta) -> AsyncIterator[None]:
-    """Not the TimeoutError of `asyncio.timeout`: drivers raise that one, too."""
-    try:
-        async with asyncio.timeout(duration.total_seconds()) as limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise TimedOutError from None
-
-
 async def _raise_after_grace(stop: asyncio.Event) -> None:
     await stop.wait()
     await asyncio.sleep(STOP_GRACE_SECONDS)
     raise StoppedError("the process is to stop")
-
-
-async def first_of(*works: Awaitable[object]) -> None:
-    """Run side by side until one ends, cancel the others; raise if it failed. Of several, the first given counts."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        ended = next(task for task in tasks if task.done())
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    ended.result()

@@ -5,14 +5,18 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from urllib.parse import urlencode
+from uuid import UUID
 
 import structlog
 from minio.datatypes import Part
 
 from analytics_core.errors import AnalyticsError
-from analytics_export.formats.catalogue import FORMATS
+from analytics_export.formats.catalogue import FORMATS, Format
 from analytics_export.jobs import Job
 from analytics_export.limits import CLEAN_UP_SECONDS, PART_BYTES, PARTS_IN_FLIGHT_MAX, PARTS_MAX
+from analytics_export.settings import DEFAULT_PREFIX
 from analytics_export.storage import ObjectStore, StorageError
 from analytics_export.templates import TemplateName
 
@@ -28,7 +32,13 @@ class TooLargeError(AnalyticsError):
 
 def object_key(job: Job) -> str:
     """Where an export's object lies; every attempt at a job writes the same one, and no other job does."""
-    return f"analytics/exports/{job.org_id}/{job.job_id}.{FORMATS[job.request.format].extension}"
+    return job.object_key or new_object_key(DEFAULT_PREFIX, job.org_id, job.job_id, job.request.format)
+
+
+def new_object_key(prefix: str, org_id: UUID, job_id: UUID, file_format: Format, period: str | None = None) -> str:
+    """The key for a new job: below its prefix and organisation, with its period if it has one, and its own id."""
+    name = f"{period}-{job_id}" if period else job_id
+    return f"{prefix}/{org_id}/{name}.{FORMATS[file_format].extension}"
 
 
 def filename(job: Job) -> str:
@@ -37,6 +47,15 @@ def filename(job: Job) -> str:
     span = f"{request.start:%Y%m%d}-{request.end:%Y%m%d}"
     extension = FORMATS[request.format].extension
     return f"{_PREFIXES[request.template]}-{request.granularity}-{span}-{job.job_id.hex[:8]}.{extension}"
+
+
+def object_headers(job: Job, media_type: str, name: str, generated_at: datetime, *, tagged: bool) -> dict[str, str]:
+    """What the storage keeps beside an object: how browsers take it, and whose it is, for rules and bills."""
+    headers = {"Content-Type": media_type, "Content-Disposition": f'attachment; filename="{name}"'}
+    if tagged:
+        tags = {"org": job.org_id, "job": job.job_id, "generated-at": f"{generated_at:%Y-%m-%dT%H:%M:%SZ}"}
+        headers["x-amz-tagging"] = urlencode(tags)
+    return headers
 
 
 class ObjectUpload:
@@ -104,9 +123,9 @@ class ObjectUpload:
 
 
 @asynccontextmanager
-async def upload(store: ObjectStore, key: str, *, media_type: str) -> AsyncIterator[ObjectUpload]:
+async def upload(store: ObjectStore, key: str, headers: dict[str, str]) -> AsyncIterator[ObjectUpload]:
     """An upload for the length of the block; aborted when the block raises. Shuts out earlier uploads of the key."""
-    upload_id = await store.start_upload(key, {"Content-Type": media_type})
+    upload_id = await store.start_upload(key, headers)
     under_way = ObjectUpload(store, key, upload_id)
     try:
         yield under_way

@@ -6,13 +6,22 @@ from typing import Any
 from litestar.openapi.spec import OpenAPI, OpenAPIType, Schema
 
 from analytics_export.filters import Filters
-from analytics_export.requests import NAMES, CreateExport, Delivery, TimeRange
-from analytics_export.responses import Export, ExportError, ExportLinks, ExportList, ExportRange, ExportTotals
+from analytics_export.requests import NAMES, CreateExport, Delivery, TimeRange, Webhook
+from analytics_export.responses import (
+    Export,
+    ExportError,
+    ExportLinks,
+    ExportList,
+    ExportProgress,
+    ExportRange,
+    ExportTotals,
+    WebhookCall,
+)
 from analytics_export.routes.templates import ExportTemplate, ExportTemplates, TemplateColumn
 
 _STRUCTS = (
-    CreateExport, TimeRange, Delivery, Filters, Export, ExportRange, ExportError, ExportLinks, ExportList, ExportTotals,
-    ExportTemplates, ExportTemplate, TemplateColumn,
+    CreateExport, TimeRange, Delivery, Webhook, Filters, Export, ExportRange, ExportError, ExportLinks, ExportList,
+    ExportProgress, ExportTotals, WebhookCall, ExportTemplates, ExportTemplate, TemplateColumn,
 )  # fmt: skip
 
 

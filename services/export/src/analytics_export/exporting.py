@@ -7,16 +7,18 @@ the next, so memory holds the parts on their way and nothing else, whatever the 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
+from analytics_core import clock
 from analytics_core.access import OrgScope
 from analytics_core.buckets import is_finalized
 from analytics_core.database import ReadDatabase
 from analytics_core.errors import AnalyticsError
-from analytics_export.delivery import upload
+from analytics_export.delivery import filename, object_headers, upload
 from analytics_export.formats.catalogue import FORMATS
 from analytics_export.jobs import Job
 from analytics_export.manifest import MEDIA_TYPE, manifest, manifest_key, parameters_sha256
-from analytics_export.outcomes import Confidence, Outcome, Revision
+from analytics_export.outcomes import Confidence, Outcome, Progress, Revision
 from analytics_export.questions import period_end
 from analytics_export.rows import copy_rows, seen_through, source_of, sums
 from analytics_export.storage import ObjectStore
@@ -25,14 +27,6 @@ from analytics_export.templates import TEMPLATES
 
 class InconsistentError(AnalyticsError):
     """The file has another number of rows than its snapshot: a defect, nothing is delivered."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a file is. `rows` counts line feeds, so line breaks inside of values as well."""
-
-    rows: int = 0
-    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +58,10 @@ async def export_file(
     request = job.request
     columns = TEMPLATES[request.template].columns(request.granularity, request.group_by)
     file_format = FORMATS[request.format]
+    headers = partial(object_headers, job, generated_at=clock.now(), tagged=store.tags_objects)
     async with (
-        upload(store, key, media_type=file_format.media_type) as file,
-        upload(store, manifest_key(key), media_type=MEDIA_TYPE) as proof,
+        upload(store, key, headers(file_format.media_type, filename(job))) as file,
+        upload(store, manifest_key(key), headers(MEDIA_TYPE, manifest_key(filename(job)))) as proof,
         AsyncExitStack() as encoding,
     ):
         encoder = file_format.encoder(file.write, columns)

@@ -1,10 +1,12 @@
 """Export jobs as callers see them.
 
 pending ─► running ─► succeeded ─► expired
-   ▲          │
-   └──────────┴─► failed
+   ▲ │       │ │ └──► failed
+   │ └──► canceled    (running ─► canceled)
+   └─────────┘
 
-This module creates and reads them; every step from `pending` on belongs to the worker, in `leases`.
+This module creates, reads and cancels them; the other steps are the worker's, in `leases` and `housekeeping`. A trigger
+of the table refuses every step that is not drawn here.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,6 @@ from analytics_core.database import ReadSession, WriteSession
 from analytics_core.sql import load_queries
 from analytics_export.filters import Filters
 from analytics_export.formats.catalogue import Format
-from analytics_export.limits import OPEN_JOBS_PER_ORG_MAX
 from analytics_export.outcomes import Confidence
 from analytics_export.ranges import Granularity
 from analytics_export.templates import TemplateName
@@ -36,6 +37,7 @@ class JobStatus(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELED = "canceled"
     EXPIRED = "expired"
 
 
@@ -44,6 +46,7 @@ class ErrorCode(StrEnum):
 
     STORAGE_UNAVAILABLE = "storage_unavailable"
     STORAGE_DENIED = "storage_denied"
+    STORAGE_FULL = "storage_full"
     BUCKET_MISSING = "bucket_missing"
     DATABASE_UNAVAILABLE = "database_unavailable"
     TIMED_OUT = "timed_out"
@@ -65,6 +68,20 @@ class JobRequest:
     group_by: tuple[str, ...]
     filters: Filters
     requested_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be queued. `body_sha256` tells two bodies under one `idempotency_key` apart."""
+
+    job_id: UUID
+    request: JobRequest
+    object_key: str
+    idempotency_key: str | None = None
+    body_sha256: str | None = None
+    schedule_id: UUID | None = None
+    webhook_url: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,16 @@ class Job:
     revision: int | None
     error_code: str | None
     error_detail: str | None
+    rows_written: int
+    bytes_written: int
+    expires_at: datetime | None
+    schedule_id: UUID | None
+    body_sha256: str | None
+    traceparent: str | None
+    webhook_url: str | None
+    webhook_attempts: int
+    webhook_ended_at: datetime | None
+    webhook_error: str | None
 
 
 def job_from_row(row: Any) -> Job:
@@ -107,7 +134,9 @@ def job_from_row(row: Any) -> Job:
     )
     same_name = (
         "created_at", "started_at", "completed_at", "attempt", "object_key", "row_count", "size_bytes",
-        "checksum_sha256", "watermark", "revision", "error_code", "error_detail",
+        "checksum_sha256", "watermark", "revision", "error_code", "error_detail", "rows_written", "bytes_written",
+        "expires_at", "schedule_id", "body_sha256", "traceparent", "webhook_url", "webhook_attempts",
+        "webhook_ended_at", "webhook_error",
     )  # fmt: skip
     return Job(
         job_id=row["job_id"],
@@ -120,24 +149,64 @@ def job_from_row(row: Any) -> Job:
     )
 
 
-async def create(session: WriteSession, scope: OrgScope, job_id: UUID, request: JobRequest) -> Job | None:
-    """Queue a job; None when `OPEN_JOBS_PER_ORG_MAX` of the organisation's are open (concurrent calls may pass it)."""
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one organisation has of a shared service: jobs that wait or run, and bytes that are kept for it."""
+
+    open_jobs: int
+    kept_bytes: int
+
+
+async def create(session: WriteSession, scope: OrgScope, new: NewJob, limit: Quota) -> Job | None:
+    """Queue a job; None when the organisation is at the limit, or when its key or its schedule's period has a job.
+
+    Concurrent calls may pass the limit by as many jobs as they are: it guards the shared queue, not money.
+    """
+    request = new.request
     row = await session.fetch_row(
         _QUERIES["create_job"],
-        job_id,
+        new.job_id,
         scope.org_id,
         request.granularity,
         request.format,
         request.start,
         request.end,
-        request.filters.model_id,
+        list(request.filters.model_id),
         request.requested_by,
-        OPEN_JOBS_PER_ORG_MAX,
         request.template,
         request.timezone,
         list(request.group_by),
-        msgspec.json.encode(msgspec.structs.replace(request.filters, model_id=[])).decode(),
+        msgspec.json.encode(msgspec.structs.replace(request.filters, model_id=())).decode(),
+        new.object_key,
+        new.idempotency_key,
+        new.body_sha256,
+        new.schedule_id,
+        new.webhook_url,
+        new.traceparent,
+        limit.open_jobs,
+        limit.kept_bytes,
     )
+    return None if row is None else job_from_row(row)
+
+
+async def used(session: ReadSession, scope: OrgScope) -> Quota:
+    """What the organisation has now."""
+    row = await session.fetch_row(_QUERIES["used_quota"], scope.org_id)
+    return Quota(row["open_jobs"], row["kept_bytes"]) if row else Quota(0, 0)
+
+
+async def find_by_key(session: ReadSession, scope: OrgScope, idempotency_key: str) -> Job | None:
+    """The job that the organisation created under this key."""
+    row = await session.fetch_row(_QUERIES["find_job_by_key"], scope.org_id, idempotency_key)
+    return None if row is None else job_from_row(row)
+
+
+async def cancel(session: WriteSession, scope: OrgScope, job_id: UUID) -> Job | None:
+    """pending or running → canceled; None when there is no such job in such a state.
+
+    The worker of a running one notices within `PROGRESS_SECONDS`, and what it has sent is removed.
+    """
+    row = await session.fetch_row(_QUERIES["cancel_job"], scope.org_id, job_id)
     return None if row is None else job_from_row(row)
 
 

@@ -14,7 +14,7 @@ from analytics_core.errors import FencedError
 from analytics_core.sql import load_queries
 from analytics_export.jobs import ErrorCode, Job, job_from_row
 from analytics_export.limits import ATTEMPTS_MAX
-from analytics_export.outcomes import Outcome, Revision
+from analytics_export.outcomes import Outcome, Progress, Revision
 from analytics_export.totals import totals_json
 
 DATABASE_TROUBLE = (*UNREACHABLE, *REFUSED)
@@ -51,9 +51,13 @@ class QueueState:
 
 
 # tidy: org-scope — workers serve every organisation's jobs in turn
-async def claim(session: WriteSession, owner: str, duration: timedelta) -> Lease | None:
-    """Take the job that has waited longest, or one whose worker is gone; None when there is none."""
-    row = await session.fetch_row(_QUERIES["claim_job"], owner, duration, ATTEMPTS_MAX)
+async def claim(session: WriteSession, owner: str, duration: timedelta, org_jobs_max: int) -> Lease | None:
+    """Take the job that has waited longest, or one whose worker is gone; None when there is none.
+
+    Jobs of an organisation that has `org_jobs_max` running, wherever that is, wait.
+    """
+    await session.execute(_QUERIES["lock_claims"])
+    row = await session.fetch_row(_QUERIES["claim_job"], owner, duration, ATTEMPTS_MAX, org_jobs_max)
     return None if row is None else Lease(job_from_row(row), owner)
 
 
@@ -69,13 +73,14 @@ async def fail_lost(session: WriteSession) -> list[Job]:
     return [job_from_row(row) for row in rows]
 
 
-async def renew(session: WriteSession, scope: OrgScope, lease: Lease, duration: timedelta) -> None:
-    """Keep the lease from now on. Raises `FencedError` when it is another's."""
-    _require_one(await session.execute(_QUERIES["renew_lease"], scope.org_id, lease.job.job_id, lease.owner, duration))
+async def renew(session: WriteSession, scope: OrgScope, lease: Lease, duration: timedelta, progress: Progress) -> None:
+    """Keep the lease from now on, and say how far the file is. Raises `FencedError` when it is another's."""
+    arguments = (scope.org_id, lease.job.job_id, lease.owner, duration, progress.rows, progress.size_bytes)
+    _require_one(await session.execute(_QUERIES["renew_lease"], *arguments))
 
 
-async def succeed(session: WriteSession, scope: OrgScope, lease: Lease, outcome: Outcome) -> None:
-    """running → succeeded. Raises `FencedError` when the lease is another's."""
+async def succeed(session: WriteSession, scope: OrgScope, lease: Lease, outcome: Outcome, retention: timedelta) -> None:
+    """running → succeeded, for as long as the file is kept. Raises `FencedError` when the lease is another's."""
     changed = await session.execute(
         _QUERIES["succeed_job"],
         scope.org_id,
@@ -88,6 +93,7 @@ async def succeed(session: WriteSession, scope: OrgScope, lease: Lease, outcome:
         json.dumps(totals_json(outcome.totals)),
         outcome.watermark,
         outcome.confidence,
+        retention,
     )
     _require_one(changed)
 
@@ -126,6 +132,11 @@ async def fail(session: WriteSession, scope: OrgScope, lease: Lease, code: Error
 async def release(session: WriteSession, scope: OrgScope, lease: Lease) -> None:
     """running → pending, as if never taken. Raises `FencedError` when the lease is another's."""
     _require_one(await session.execute(_QUERIES["release_job"], scope.org_id, lease.job.job_id, lease.owner))
+
+
+async def let_go(session: WriteSession, scope: OrgScope, lease: Lease) -> bool:
+    """Whether the job was canceled under this lease, which ends herewith."""
+    return await session.execute(_QUERIES["let_go"], scope.org_id, lease.job.job_id, lease.owner) == 1
 
 
 # tidy: org-scope — counts of the whole queue for operators, no organisation's data

@@ -16,6 +16,8 @@ SUBJECT_CHARACTERS_MAX = 500
 OPEN_JOBS_PER_ORG_MAX = 100
 """Jobs of one organisation that wait or run: the queue is shared, and a loop in a script must not fill it."""
 
+IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
+
 PAGE_JOBS_DEFAULT = 50
 PAGE_JOBS_MAX = 200
 CURSOR_CHARACTERS_MAX = 100
@@ -39,13 +41,35 @@ S3_REQUEST_RETRIES = 2
 SIGNED_URL_TTL_MAX = timedelta(days=7)
 """S3 signs for no longer."""
 
+PROGRESS_SECONDS = 1.0
+"""How often a running job says how far it is, and learns that it was canceled."""
+
+FOLLOWERS_MAX = 200
+"""Streams of events that one process keeps open; each costs a look at its job a second."""
+FOLLOW_SECONDS_MAX = 900.0
+FOLLOW_HEARTBEAT_SECONDS = 15.0
+
+SWEPT_AT_ONCE_MAX = 100
+STALE_UPLOAD_AGE = timedelta(hours=1)
+STALE_UPLOADS_EVERY = timedelta(hours=1)
+
+WEBHOOK_URL_CHARACTERS_MAX = 2_000
+WEBHOOK_TIMEOUT_SECONDS = 10.0
+WEBHOOK_ATTEMPTS_MAX = 10
+WEBHOOK_RETRY_DELAY_MAX = timedelta(hours=1)
+
 STOP_GRACE_SECONDS = 10.0
 """How long a stopping worker lets its jobs finish before it hands them back; HTTP drains in the same time."""
 CLEAN_UP_SECONDS = 5.0
+
+PERIOD_MIN = timedelta(hours=1)
+CRON_CHARACTERS_MAX = 100
 
 WAKE_UPS_WAITING_MAX = 1_000
 QUEUE_GAUGE_SECONDS = 15.0
 API_CONNECTIONS_MIN = 3
 
+if STALE_UPLOAD_AGE <= ATTEMPT_MAX:
+    raise ValueError("STALE_UPLOAD_AGE: an upload of a running attempt would be aborted")
 if PART_BYTES < PART_BYTES_MIN_OF_S3:
     raise ValueError("PART_BYTES: S3 refuses parts below 5 MiB")

@@ -28,6 +28,13 @@ CSV_DURATION = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0),
 )
 ROWS = Counter("analytics_export_rows_total", "Rows written by exports that succeeded.")
+JOBS_CANCELED = Counter("analytics_export_jobs_canceled_total", "Exports that their users canceled.")
+JOBS_EXPIRED = Counter("analytics_export_jobs_expired_total", "Exports whose file was removed after EXPORT_RETENTION.")
+UNCLEAN_JOBS = Gauge(
+    "analytics_export_unclean_jobs",
+    "Ended exports whose leftovers are still to be removed from the storage; when it stays above 0, S3 refuses deletes"
+    " or is away: the log line housekeeping_failed says why.",
+)
 BYTES = Counter("analytics_export_bytes_total", "Bytes written by exports that succeeded.")
 QUEUE_JOBS = Gauge(
     "analytics_export_queue_jobs",

@@ -15,6 +15,14 @@ class Confidence(StrEnum):
     FINALIZED = "finalized"
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a file is. `rows` counts line feeds, so line breaks inside of values as well."""
+
+    rows: int = 0
+    size_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """The number of a file among those with the same parameters, equal for equal bytes; and the one before it."""

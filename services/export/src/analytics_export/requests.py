@@ -16,11 +16,17 @@ from analytics_core.units import format_duration
 from analytics_export.filters import Filters, Values
 from analytics_export.formats.catalogue import Format
 from analytics_export.jobs import JobRequest
-from analytics_export.limits import MONTHLY_DAYS_MAX, MONTHLY_MONTHS_MAX, SUBJECT_CHARACTERS_MAX
+from analytics_export.limits import (
+    MONTHLY_DAYS_MAX,
+    MONTHLY_MONTHS_MAX,
+    SUBJECT_CHARACTERS_MAX,
+    WEBHOOK_URL_CHARACTERS_MAX,
+)
 from analytics_export.questions import UTC_NAME, in_file_order, is_covered_by_rollups, question_of
 from analytics_export.ranges import Granularity
 from analytics_export.settings import Settings
 from analytics_export.templates import GROUPABLE, TEMPLATES, Template, TemplateName
+from analytics_export.webhooks import url_problem
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339 with an offset.")]
 Named = TypeVar("Named", bound=StrEnum)
@@ -45,10 +51,17 @@ class TimeRange(_Body, frozen=True, kw_only=True):
 
 
 class Delivery(_Body, frozen=True, kw_only=True):
-    """Where the file goes: the service's own bucket, which may be named."""
+    """Where the file goes: the service's own bucket, which may be named, below one of its prefixes."""
 
     type: Literal["s3"] = "s3"
     bucket: str | None = None
+    prefix: str | None = None
+
+
+class Webhook(_Body, frozen=True, kw_only=True):
+    """A URL that is called, signed, when the export has ended; see contracts/exports/webhooks.md."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=WEBHOOK_URL_CHARACTERS_MAX)]
 
 
 class ExportQuestion(_Body, frozen=True, kw_only=True):
@@ -71,6 +84,7 @@ class CreateExport(ExportQuestion, frozen=True, kw_only=True):
 
     time_range: TimeRange
     delivery: Delivery | None = None
+    webhook: Webhook | None = None
 
 
 class _Checks:
@@ -108,7 +122,8 @@ def job_request(body: CreateExport, settings: Settings, subject: str) -> JobRequ
     _check_timezone(body.timezone, checks)
     _check_order(body.time_range, checks)
     filters = _filters(body, checks)
-    _check_bucket(body.delivery, settings, checks)
+    _check_delivery(body.delivery, settings, checks)
+    _check_webhook(body.webhook, settings, checks)
     checks.raise_errors()
     request = JobRequest(
         template=template.name,
@@ -168,7 +183,10 @@ def _check_order(time_range: TimeRange, checks: _Checks) -> None:
 
 
 def _check_length(request: JobRequest, settings: Settings, checks: _Checks) -> None:
-    granularity, duration = request.granularity, request.end - request.start
+    # As the zone's clocks show it: an October of 31 days is not an hour too long where summer time ends in it.
+    zone = parse_zone(request.timezone)
+    start, end = (moment.astimezone(zone).replace(tzinfo=None) for moment in (request.start, request.end))
+    granularity, duration = request.granularity, end - start
     if granularity is not Granularity.MONTHLY and duration > settings.export_range_max:
         rows = "events" if granularity is Granularity.EVENTS else f"{granularity} rows"
         spans, limit = _spelled(duration), _spelled(settings.export_range_max)
@@ -219,8 +237,17 @@ def _filters(body: CreateExport, checks: _Checks) -> Filters:
     return msgspec.structs.replace(filters, model_id=list(dict.fromkeys(body.models or filters.model_id)))
 
 
-def _check_bucket(delivery: Delivery | None, settings: Settings, checks: _Checks) -> None:
-    bucket = delivery.bucket if delivery else None
-    if bucket is not None and bucket != settings.s3_bucket:
-        own = settings.s3_bucket
-        checks.refuse("delivery.bucket", f"exports go to {own!r}; leave the field out or name that one")
+def _check_delivery(delivery: Delivery | None, settings: Settings, checks: _Checks) -> None:
+    if delivery is None:
+        return
+    if delivery.bucket is not None and delivery.bucket != settings.s3_bucket:
+        own, given = settings.s3_bucket, delivery.bucket[:100]
+        checks.refuse("delivery.bucket", f"{given!r} is not allowed: exports go to {own!r}")
+    if delivery.prefix is not None:
+        checks.known("delivery.prefix", delivery.prefix, settings.prefixes)
+
+
+def _check_webhook(webhook: Webhook | None, settings: Settings, checks: _Checks) -> None:
+    problem = url_problem(webhook.url, settings) if webhook else None
+    if problem is not None:
+        checks.refuse("webhook.url", problem)

@@ -47,6 +47,22 @@ class ExportTotals(_Answer, frozen=True, kw_only=True):
     cost_estimate_cents: ExactCents
 
 
+class ExportProgress(_Answer, frozen=True, kw_only=True):
+    """How far the running attempt is, a second ago at most; at the end, what the file has."""
+
+    rows: int
+    bytes: int
+
+
+class WebhookCall(_Answer, frozen=True, kw_only=True):
+    """The call to the webhook: made when the export has ended, and again until somebody takes it or time is up."""
+
+    url: str
+    attempts: int
+    delivered_at: datetime | None
+    error: str | None
+
+
 class ExportLinks(_Answer, frozen=True, kw_only=True):
     """Paths on this host; `download` and `manifest` are null until there is a file."""
 
@@ -62,8 +78,9 @@ class Export(_Answer, frozen=True, kw_only=True):
     changed since, by late events for example, the next one. `watermark` is the time before which everything accepted is
     in the file, `confidence` says whether that covers its period.
 
-    `status` goes from pending over running to succeeded or failed. A failed attempt puts it back to pending, with the
-    reason in `error`, until the attempts are used up.
+    `status` goes from pending over running to succeeded or failed; it is canceled by `DELETE`, and expired once the
+    file has been removed, at `expiresAt`. A failed attempt puts it back to pending, with the reason in `error`, until
+    the attempts are used up. `scheduleId` is that of the schedule that asked for it.
     """
 
     job_id: UUID
@@ -80,7 +97,9 @@ class Export(_Answer, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    expires_at: datetime | None
     attempts: int
+    progress: ExportProgress
     row_count: int | None
     size_bytes: int | None
     checksum: str | None
@@ -89,6 +108,8 @@ class Export(_Answer, frozen=True, kw_only=True):
     confidence: Confidence | None
     revision: int | None
     initiated_by: str
+    schedule_id: UUID | None
+    webhook: WebhookCall | None
     error: ExportError | None
     links: ExportLinks
 
@@ -109,7 +130,8 @@ def export_from_job(job: Job) -> Export:
     """A job as the API shows it."""
     path, request = export_path(job), job.request
     error = ExportError(code=job.error_code, detail=job.error_detail or "") if job.error_code else None
-    done, there = job.completed_at is not None, job.status is JobStatus.SUCCEEDED
+    there = job.status is JobStatus.SUCCEEDED
+    done = there or job.status is JobStatus.EXPIRED
     return Export(
         job_id=job.job_id,
         org_id=job.org_id,
@@ -125,7 +147,9 @@ def export_from_job(job: Job) -> Export:
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.completed_at,
+        expires_at=job.expires_at,
         attempts=job.attempt,
+        progress=ExportProgress(rows=job.rows_written, bytes=job.bytes_written),
         row_count=job.row_count,
         size_bytes=job.size_bytes,
         # A running attempt has written down what it is about to make.
@@ -135,10 +159,21 @@ def export_from_job(job: Job) -> Export:
         confidence=job.confidence,
         revision=job.revision if done else None,
         initiated_by=request.requested_by,
+        schedule_id=job.schedule_id,
+        webhook=_webhook(job),
         error=error,
         links=ExportLinks(
             self=path, download=f"{path}/download" if there else None, manifest=f"{path}/manifest" if there else None
         ),
+    )
+
+
+def _webhook(job: Job) -> WebhookCall | None:
+    if job.webhook_url is None:
+        return None
+    delivered_at = job.webhook_ended_at if job.webhook_error is None else None
+    return WebhookCall(
+        url=job.webhook_url, attempts=job.webhook_attempts, delivered_at=delivered_at, error=job.webhook_error
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
@@ -10,6 +11,9 @@ from analytics_core.errors import SettingsError
 from analytics_core.settings import AuthenticatedServiceSettings, Duration
 from analytics_export.limits import SIGNED_URL_TTL_MAX
 
+DEFAULT_PREFIX = "analytics/exports"
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
+_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -20,10 +24,17 @@ class Settings(AuthenticatedServiceSettings):
     s3_endpoint: str = Field(description="http(s)://host:port of the object storage.")
     s3_access_key: SecretStr = Field(description="Key id that may list, write and delete in the bucket.")
     s3_secret_key: SecretStr = Field(description="Secret of S3_ACCESS_KEY; also signs download URLs.")
-    s3_bucket: str = Field(description="Bucket for exports; the service writes below analytics/exports/ alone.")
+    s3_bucket: str = Field(description="Bucket for exports; the service writes below EXPORT_PREFIXES alone.")
     s3_region: str = Field(default="us-east-1", min_length=1, description="Region that requests are signed for.")
     s3_public_endpoint: str | None = Field(
         default=None, description="http(s)://host:port that users reach the storage by, for signed URLs."
+    )
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(
+        default=None, description="Encryption that the storage is asked for; unset leaves it to the bucket."
+    )
+    s3_sse_kms_key_id: str | None = Field(default=None, description="Key for S3_SSE=aws:kms; unset is the default key.")
+    s3_object_tags: bool = Field(
+        default=True, description="Tag objects with org, job and generated-at; false for stores that refuse tags."
     )
     s3_create_bucket: bool = Field(default=False, description="Create the bucket when missing; not in production.")
     export_worker_concurrency: int = Field(
@@ -60,6 +71,51 @@ class Settings(AuthenticatedServiceSettings):
         description="Longest range of an hourly or daily export; a monthly one may span 13 months.",
     )
 
+    export_prefixes: str = Field(
+        default=DEFAULT_PREFIX,
+        description="Prefixes of keys that exports may get, with commas; the first is the default.",
+    )
+    export_org_concurrency: int = Field(
+        default=2, ge=1, le=100, description="Exports of one organisation that run at the same time, in all replicas."
+    )
+    export_bytes_max: int = Field(
+        default=50 * 10**9, ge=1, description="Largest file in bytes; an export that passes it fails."
+    )
+    export_org_bytes_max: int = Field(
+        default=10**12, ge=1, description="Bytes kept for one organisation; at that point new exports get 429."
+    )
+    export_retention: Duration = Field(
+        default=timedelta(days=90),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=3650),
+        description="How long a file is kept; then it is removed and its export says expired.",
+    )
+    export_schedule_deadline: Duration = Field(
+        default=timedelta(hours=24),
+        ge=timedelta(0),
+        le=timedelta(days=30),
+        description="How long a schedule waits for its period to be finalized; then the file says estimated.",
+    )
+    export_webhook_hosts: str = Field(
+        default="", description="Hosts that webhooks may call, with commas; *.example.com is all below. Empty: none."
+    )
+    export_webhook_secret: SecretStr | None = Field(
+        default=None, description="32 bytes or more that each organisation's signing secret is derived from."
+    )
+    export_webhook_private: bool = Field(
+        default=False, description="Let webhooks use http:// and private addresses; EXPORT_WEBHOOK_HOSTS still applies."
+    )
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """`EXPORT_PREFIXES`, the default first."""
+        return _listed(self.export_prefixes)
+
+    @property
+    def webhook_hosts(self) -> tuple[str, ...]:
+        """`EXPORT_WEBHOOK_HOSTS`."""
+        return _listed(self.export_webhook_hosts)
+
     @model_validator(mode="after")
     def _check_storage(self) -> "Settings":
         problems = [
@@ -69,11 +125,31 @@ class Settings(AuthenticatedServiceSettings):
         ]
         if not _BUCKET.fullmatch(self.s3_bucket):
             problems.append("S3_BUCKET: expected 3 to 63 of a-z, 0-9, dots and hyphens")
+        if not self.prefixes or not all(_PREFIX.fullmatch(prefix) for prefix in self.prefixes):
+            problems.append("EXPORT_PREFIXES: expected names of letters, digits and ._- between slashes")
+        if self.s3_sse_kms_key_id is not None and self.s3_sse != "aws:kms":
+            problems.append("S3_SSE_KMS_KEY_ID: only with S3_SSE=aws:kms")
+        problems += self._webhook_problems()
         if self.s3_create_bucket and self.environment == "production":
             problems.append("S3_CREATE_BUCKET: true is refused in production; create the bucket with its policies")
         if problems:
             raise SettingsError(problems)
         return self
+
+    def _webhook_problems(self) -> list[str]:
+        problems = []
+        if not all(_HOST.fullmatch(host) for host in self.webhook_hosts):
+            problems.append("EXPORT_WEBHOOK_HOSTS: expected host names in lower case, without ports")
+        secret = self.export_webhook_secret
+        if secret is None and self.webhook_hosts:
+            problems.append("EXPORT_WEBHOOK_SECRET: required with EXPORT_WEBHOOK_HOSTS")
+        if secret is not None and len(secret.get_secret_value().encode()) < 32:
+            problems.append("EXPORT_WEBHOOK_SECRET: shorter than 32 bytes")
+        return problems
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("/") for part in text.split(",") if part.strip().strip("/"))
 
 
 def _is_endpoint(url: str) -> bool:

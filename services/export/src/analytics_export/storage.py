@@ -9,14 +9,14 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 import structlog
 import urllib3
 from minio import Minio
-from minio.datatypes import Part
+from minio.datatypes import Part, Upload
 from minio.error import InvalidResponseError, MinioException, S3Error
 
 from analytics_core.errors import AnalyticsError
@@ -31,13 +31,32 @@ from analytics_export.settings import Settings
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _DETAILS = {
     ErrorCode.STORAGE_UNAVAILABLE: "the object storage did not answer as it should",
     ErrorCode.STORAGE_DENIED: "the object storage refuses this service's key",
+    ErrorCode.STORAGE_FULL: "the object storage has no room left for this service",
     ErrorCode.BUCKET_MISSING: "the bucket for exports does not exist",
 }
+# What the stores call it (S3, MinIO, Ceph, SeaweedFS); anything else may pass by itself.
+_CODES = {
+    "NoSuchBucket": ErrorCode.BUCKET_MISSING,
+    **dict.fromkeys(
+        (
+            "AccessDenied", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
+            "InvalidToken", "AccountProblem", "RequestTimeTooSkewed", "KMS.AccessDeniedException",
+            "KMS.NotFoundException", "KMS.DisabledException", "KMSNotConfigured",
+        ),
+        ErrorCode.STORAGE_DENIED,
+    ),
+    **dict.fromkeys(
+        (
+            "QuotaExceeded", "QuotaExceededException", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
+            "StorageFull", "InsufficientStorage", "ServiceQuotaExceeded",
+        ),
+        ErrorCode.STORAGE_FULL,
+    ),
+}  # fmt: skip
 
 
 class StorageError(AnalyticsError):
@@ -71,11 +90,11 @@ class _Client(Minio):
         with _no_such_upload_ignored():
             self._abort_multipart_upload(bucket, key, upload_id)
 
-    def unfinished(self, bucket: str, key: str) -> list[str]:
+    def unfinished(self, bucket: str, prefix: str) -> list[Upload]:
         found = []
         with _no_such_upload_ignored():  # what rclone says of a bucket without any
-            found = self._list_multipart_uploads(bucket, prefix=key).uploads
-        return [upload.upload_id for upload in found if upload.object_name == key and upload.upload_id]
+            found = self._list_multipart_uploads(bucket, prefix=prefix).uploads
+        return list(found)
 
 
 class ObjectStore:
@@ -88,11 +107,28 @@ class ObjectStore:
         self._probe = _client(settings, settings.s3_endpoint, 0)
         # A signature covers the host, so URLs for users are signed for the host that they use; no request is made.
         self._signer = _client(settings, settings.s3_public_endpoint or settings.s3_endpoint, 0)
+        self._encryption = _encryption(settings)
+        self.tags_objects = settings.s3_object_tags
+        self._aborting: set[asyncio.Task[None]] = set()
 
     async def start_upload(self, key: str, headers: dict[str, str]) -> str:
         """Revoke every unfinished upload of the key and start one; its id."""
         await self._revoke_uploads(key)
-        return await self._run(lambda: self._client.start(self._bucket, key, headers))
+        starting = asyncio.create_task(
+            self._run(lambda: self._client.start(self._bucket, key, headers | self._encryption))
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The request is on the wire; nobody else will learn the id of the upload that it starts.
+            aborting = asyncio.create_task(self._abort_started(key, starting))
+            self._aborting.add(aborting)
+            aborting.add_done_callback(self._aborting.discard)
+            raise
+
+    async def _abort_started(self, key: str, starting: asyncio.Task[str]) -> None:
+        with suppress(StorageError):  # the sweep of stale uploads finds what is left
+            await self.abort_upload(key, await starting)
 
     async def send_part(self, key: str, upload_id: str, number: int, data: bytes) -> Part:
         """Send one part; numbers start at 1."""
@@ -137,9 +173,18 @@ class ObjectStore:
             },
         )
 
+    async def abort_uploads_before(self, moment: datetime, prefix: str) -> int:
+        """Abort the uploads that were started before a moment, whoever did; their number."""
+        uploads = await self._run(lambda: self._client.unfinished(self._bucket, prefix))
+        stale = [upload for upload in uploads if upload.initiated_time and upload.initiated_time < moment]
+        for upload in stale:
+            await self.abort_upload(str(upload.object_name), str(upload.upload_id))
+        return len(stale)
+
     async def _revoke_uploads(self, key: str) -> None:
-        for upload_id in await self._run(lambda: self._client.unfinished(self._bucket, key)):
-            await self.abort_upload(key, upload_id)
+        for upload in await self._run(lambda: self._client.unfinished(self._bucket, key)):
+            if upload.object_name == key and upload.upload_id:
+                await self.abort_upload(key, upload.upload_id)
 
     async def _run(self, call: Callable[[], Answer]) -> Answer:
         def translated() -> Answer:
@@ -191,11 +236,7 @@ def _errors_translated() -> Iterator[None]:
         code = _s3_code(error)
         # The log has the server's own words, users get ours: theirs may name hosts and keys.
         log.warning("storage_refused", code=code, error=f"{type(error).__name__}: {error}")
-        if code == "NoSuchBucket":
-            raise StorageError(ErrorCode.BUCKET_MISSING) from error
-        if code in _DENIED:
-            raise StorageError(ErrorCode.STORAGE_DENIED) from error
-        raise StorageError(ErrorCode.STORAGE_UNAVAILABLE) from error
+        raise StorageError(_CODES.get(code or "", ErrorCode.STORAGE_UNAVAILABLE)) from error
 
 
 def _s3_code(error: Exception) -> str | None:
@@ -204,6 +245,16 @@ def _s3_code(error: Exception) -> str | None:
         return error.code
     found = _CODE.search(str(error)) if isinstance(error, InvalidResponseError) else None
     return found[1] if found else None
+
+
+def _encryption(settings: Settings) -> dict[str, str]:
+    """What the storage is asked to encrypt an object with, on its side."""
+    if settings.s3_sse is None:
+        return {}
+    headers: dict[str, str] = {"x-amz-server-side-encryption": settings.s3_sse}
+    if settings.s3_sse_kms_key_id is not None:
+        headers["x-amz-server-side-encryption-aws-kms-key-id"] = settings.s3_sse_kms_key_id
+    return headers
 
 
 def _client(settings: Settings, endpoint: str, retries: int) -> _Client:

@@ -21,10 +21,15 @@ _EXCHANGE = RabbitExchange(EXCHANGE, type=ExchangeType.TOPIC, durable=True)
 
 
 class WakeUps:
-    """`requested` is set whenever a job may be waiting, by this process or by another one."""
+    """`requested` is set whenever a job may be waiting, by this process or by another one.
+
+    `sweep_due` and `webhooks_due` are set when a job has ended in this process.
+    """
 
     def __init__(self, rabbitmq_url: str) -> None:
         self.requested = asyncio.Event()
+        self.sweep_due = asyncio.Event()
+        self.webhooks_due = asyncio.Event()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(WAKE_UPS_WAITING_MAX)
         self._broker = RabbitBroker(
             rabbitmq_url, logger=None, default_channel=Channel(prefetch_count=100), graceful_timeout=1.0
@@ -41,7 +46,9 @@ class WakeUps:
         self._put(EXPORT_REQUESTED, message)
 
     def announce_end(self, message: ExportCompleted) -> None:
-        """Tell whoever listens that a job has ended."""
+        """Tell whoever listens that a job has ended, those in this process first."""
+        self.sweep_due.set()
+        self.webhooks_due.set()
         self._put(EXPORT_COMPLETED, message)
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -24,8 +24,10 @@ from analytics_core.lifecycle import (
 )
 from analytics_export.attempts import Attempts
 from analytics_export.documentation import complete
+from analytics_export.housekeeping import Housekeeping
 from analytics_export.limits import API_CONNECTIONS_MIN, ATTEMPT_MAX
 from analytics_export.routes.exports import EXPORT_ROUTES
+from analytics_export.routes.following import Followers, follow_export
 from analytics_export.routes.templates import TEMPLATE_ROUTES
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
@@ -89,7 +91,7 @@ def build_http(guard: AccessGuard | None, dependencies: Dependencies, resources:
     app = build_app(
         title="Analytics export",
         description="Writes an organisation's usage as files into object storage.",
-        routes=[*EXPORT_ROUTES, *TEMPLATE_ROUTES],
+        routes=[*EXPORT_ROUTES, *TEMPLATE_ROUTES, follow_export],
         guard=guard,
         dependencies=dependencies,
         resources=resources,
@@ -100,7 +102,7 @@ def build_http(guard: AccessGuard | None, dependencies: Dependencies, resources:
 
 def build_documented_app() -> Litestar:
     """The application for its OpenAPI document: needs no settings and no server."""
-    names = ("settings", "database", "store", "wakeups")
+    names = ("settings", "database", "store", "wakeups", "followers")
     return build_http(None, Dependencies({}), dict.fromkeys(names))
 
 
@@ -115,6 +117,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "database": resources.database,
                 "store": resources.store,
                 "wakeups": resources.wakeups,
+                "followers": Followers(stop),
             },
         )
         attempts = Attempts(
@@ -124,11 +127,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             store=resources.store,
             wakeups=resources.wakeups,
         )
+        housekeeping = Housekeeping(settings, resources.database, resources.store, resources.wakeups.sweep_due)
         worker = Worker(settings, jobs=resources.database, attempts=attempts, requested=resources.wakeups.requested)
         await run_until_stopped(
             stop,
             serve_http(with_edge(app), settings, stop),
             worker.run(stop),
+            housekeeping.run(stop),
             worker.watch_queue(stop),
             resources.wakeups.run(stop),
             resources.dependencies.watch(stop),

@@ -11,11 +11,12 @@ from analytics_core.access import scope_for_own_work
 from analytics_core.database import WriteDatabase
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_export import leases, metrics
-from analytics_export.attempts import Attempts, first_of
+from analytics_export.attempts import Attempts
 from analytics_export.jobs import ErrorCode, JobStatus
 from analytics_export.leases import Lease
 from analytics_export.limits import QUEUE_GAUGE_SECONDS
 from analytics_export.settings import Settings
+from analytics_export.waiting import first_of
 
 QUEUE = scope_for_own_work()
 log = structlog.get_logger()
@@ -79,8 +80,10 @@ class Worker:
         async with self._jobs.write(QUEUE) as session:
             lost = await leases.fail_lost(session)
         for job in lost:
-            await self._attempts.announce_failure(job, ErrorCode.WORKER_LOST)
+            self._attempts.announce_failure(job, ErrorCode.WORKER_LOST)
         # A name for this attempt alone; host and process are for the people who look into the table.
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4()}"
         async with self._jobs.write(QUEUE) as session:
-            return await leases.claim(session, owner, self._settings.export_lease)
+            return await leases.claim(
+                session, owner, self._settings.export_lease, self._settings.export_org_concurrency
+            )

@@ -1,57 +1,58 @@
 """`/analytics/v1/orgs/{orgId}/exports`: ask for an export, follow it, fetch it."""
 
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from litestar import HttpMethod, Response, get, post, route
+from litestar import Response, delete, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 from litestar.response import Redirect
 
 from analytics_core.access import Action, Decision, OrgScope
-from analytics_core.database import WriteDatabase
-from analytics_core.errors import Conflict, InvalidRequest, NotFound, TooManyRequests
+from analytics_core.database import ReadSession, WriteDatabase
+from analytics_core.errors import Conflict, InvalidRequest, NotFound
 from analytics_core.http.app import API_PREFIX
 from analytics_core.http.problems import problem_responses
-from analytics_core.messages import ExportRequested
-from analytics_export import jobs
+from analytics_core.messages import ExportCompleted, ExportRequested
+from analytics_export import jobs, metrics
+from analytics_export.creating import KEY, take_up
 from analytics_export.delivery import filename
 from analytics_export.formats.catalogue import FORMATS
 from analytics_export.jobs import Job, JobPosition, JobStatus
 from analytics_export.known_models import require_known_models
-from analytics_export.limits import CURSOR_CHARACTERS_MAX, OPEN_JOBS_PER_ORG_MAX, PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX
+from analytics_export.limits import (
+    CURSOR_CHARACTERS_MAX,
+    IDEMPOTENCY_KEY_CHARACTERS_MAX,
+    PAGE_JOBS_DEFAULT,
+    PAGE_JOBS_MAX,
+)
 from analytics_export.paging import decode_cursor, encode_cursor
 from analytics_export.requests import CreateExport, job_request
 from analytics_export.responses import Export, ExportList, export_from_job, export_path
+from analytics_export.routes.allowed_methods import names_methods
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore
 from analytics_export.wakeups import WakeUps
 
 PATH = f"{API_PREFIX}/orgs/{{orgId:uuid}}/exports"
-_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
-_NOT_STORED = {"Cache-Control": "no-store"}
-RETRY_AFTER_SECONDS = 60
+BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+NOT_STORED = {"Cache-Control": "no-store"}
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name=KEY, required=False, max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX,
+        description="Names this request, so that it can be sent again without asking for a second export.",
+    ),
+]  # fmt: skip
 _WHY_NO_FILE = {
     JobStatus.PENDING: "the export is waiting; its file comes when `status` is succeeded",
     JobStatus.RUNNING: "the export is being written; its file comes when `status` is succeeded",
     JobStatus.FAILED: "the export failed, see its `error`; create it again",
+    JobStatus.CANCELED: "the export was canceled; create it again",
     JobStatus.EXPIRED: "the file was removed when it expired; create the export again",
     JobStatus.SUCCEEDED: "the export has no file",
 }
-
-
-@route(
-    PATH,
-    http_method=HttpMethod.OPTIONS,
-    status_code=204,
-    opt={"public": True},
-    include_in_schema=False,
-    sync_to_thread=False,
-)
-def name_methods() -> Response[None]:
-    """Litestar's own answer knows only the method that was registered last. Has to be registered first."""
-    return Response(None, headers={"Allow": "GET, OPTIONS, POST"})
 
 
 @post(
@@ -63,11 +64,13 @@ def name_methods() -> Response[None]:
     response_description="The job, waiting",
     response_headers=[ResponseHeader(name="Location", description="Where to follow the job.", documentation_only=True)],
     tags=["exports"],
-    security=_BEARER,
+    security=BEARER,
     responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
 async def create_export(
     data: JSONBody[CreateExport],
+    idempotency_key: IdempotencyKey = None,
+    *,
     org_scope: NamedDependency[OrgScope],
     decision: NamedDependency[Decision],
     settings: NamedDependency[Settings],
@@ -78,22 +81,20 @@ async def create_export(
 
     The file holds the hours or days that start within [start, end), as the usage API counts them; a monthly one holds
     the same days, summed by month. Raw events are those that occurred in the range.
+
+    A request that is sent again with the same `Idempotency-Key` and body is answered with the same export as it stands
+    (and `Idempotency-Replayed: true`); with another body it is refused.
     """
     request = job_request(data, settings, decision.principal.subject)
     async with database.write(org_scope) as session:
         await require_known_models(session, org_scope, request.filters.model_id)
-        job = await jobs.create(session, org_scope, uuid4(), request)
-    if job is None:
-        raise TooManyRequests(
-            f"{OPEN_JOBS_PER_ORG_MAX} exports of this organisation are waiting or running, which is the limit",
-            retry_after_seconds=RETRY_AFTER_SECONDS,
-        )
-    wakeups.announce_request(ExportRequested(job_id=job.job_id))
-    return Response(
-        export_from_job(job),
-        status_code=202,
-        headers={**_NOT_STORED, "Location": export_path(job)},
-    )
+        taken = await take_up(session, org_scope, data, request, settings=settings, idempotency_key=idempotency_key)
+    headers = {**NOT_STORED, "Location": export_path(taken.job)}
+    if taken.repeated:
+        headers["Idempotency-Replayed"] = "true"
+    else:
+        wakeups.announce_request(ExportRequested(job_id=taken.job.job_id))
+    return Response(export_from_job(taken.job), status_code=202, headers=headers)
 
 
 @get(
@@ -103,7 +104,7 @@ async def create_export(
     summary="List exports, newest first",
     response_description="A page of exports",
     tags=["exports"],
-    security=_BEARER,
+    security=BEARER,
     responses=problem_responses(401, 403, 404, 422, 503),
 )
 async def list_exports(
@@ -124,7 +125,7 @@ async def list_exports(
     more = len(found) > limit
     next_cursor = encode_cursor(JobPosition(page[-1].created_at, page[-1].job_id)) if more else None
     return Response(
-        ExportList(items=[export_from_job(job) for job in page], next_cursor=next_cursor), headers=_NOT_STORED
+        ExportList(items=[export_from_job(job) for job in page], next_cursor=next_cursor), headers=NOT_STORED
     )
 
 
@@ -135,7 +136,7 @@ async def list_exports(
     summary="Show an export",
     response_description="The export as it stands",
     tags=["exports"],
-    security=_BEARER,
+    security=BEARER,
     responses=problem_responses(401, 403, 404, 503),
 )
 async def get_export(
@@ -144,7 +145,38 @@ async def get_export(
     database: NamedDependency[WriteDatabase],
 ) -> Response[Export]:
     """The state of one export; `checksum` and `rowCount` are those of the file once it has succeeded."""
-    return Response(export_from_job(await _found(database, org_scope, job_id)), headers=_NOT_STORED)
+    async with database.read(org_scope) as session:
+        job = await find_job(session, org_scope, job_id)
+    return Response(export_from_job(job), headers=NOT_STORED)
+
+
+@delete(
+    f"{PATH}/{{jobId:uuid}}",
+    status_code=200,
+    opt={"action": Action.EXPORTS_CREATE},
+    operation_id="cancelExport",
+    summary="Cancel an export",
+    response_description="The export, canceled",
+    tags=["exports"],
+    security=BEARER,
+    responses=problem_responses(401, 403, 404, 409, 503),
+)
+async def cancel_export(
+    job_id: Annotated[UUID, PathParameter(name="jobId")],
+    org_scope: NamedDependency[OrgScope],
+    database: NamedDependency[WriteDatabase],
+    wakeups: NamedDependency[WakeUps],
+) -> Response[Export]:
+    """Ends an export that waits or runs; nothing of it stays in the storage. Canceled twice is canceled."""
+    async with database.write(org_scope) as session:
+        canceled = await jobs.cancel(session, org_scope, job_id)
+        job = canceled or await find_job(session, org_scope, job_id)
+    if job.status is not JobStatus.CANCELED:
+        raise Conflict(f"the export has ended already: it is {job.status}")
+    if canceled is not None:
+        metrics.JOBS_CANCELED.inc()
+        wakeups.announce_end(ExportCompleted(job_id=job.job_id, org_id=job.org_id, status=job.status))
+    return Response(export_from_job(job), headers=NOT_STORED)
 
 
 @get(
@@ -155,7 +187,7 @@ async def get_export(
     summary="Fetch an export's file",
     response_description="The file is at `Location`, for a limited time",
     tags=["exports"],
-    security=_BEARER,
+    security=BEARER,
     responses=problem_responses(401, 403, 404, 409, 503),
 )
 async def download_export(
@@ -169,7 +201,8 @@ async def download_export(
 
     Whoever has the URL can read the file until it runs out (EXPORT_SIGNED_URL_TTL).
     """
-    job = await _found(database, org_scope, job_id)
+    async with database.read(org_scope) as session:
+        job = await find_job(session, org_scope, job_id)
     if job.status is not JobStatus.SUCCEEDED or job.object_key is None:
         raise Conflict(_WHY_NO_FILE[job.status])
     url = store.signed_url(
@@ -178,15 +211,23 @@ async def download_export(
         media_type=FORMATS[job.request.format].media_type,
         valid_for=settings.export_signed_url_ttl,
     )
-    return Redirect(url, status_code=302, headers={**_NOT_STORED, "Referrer-Policy": "no-referrer"})
+    return Redirect(url, status_code=302, headers={**NOT_STORED, "Referrer-Policy": "no-referrer"})
 
 
-async def _found(database: WriteDatabase, scope: OrgScope, job_id: UUID) -> Job:
-    async with database.read(scope) as session:
-        job = await jobs.find(session, scope, job_id)
+async def find_job(session: ReadSession, scope: OrgScope, job_id: UUID) -> Job:
+    """The organisation's job. Raises `NotFound`."""
+    job = await jobs.find(session, scope, job_id)
     if job is None:
         raise NotFound(f"there is no export {job_id} in this organisation")
     return job
 
 
-EXPORT_ROUTES: list[Any] = [name_methods, create_export, list_exports, get_export, download_export]
+EXPORT_ROUTES: list[Any] = [
+    names_methods(PATH, "GET", "POST"),
+    names_methods(f"{PATH}/{{jobId:uuid}}", "GET", "DELETE"),
+    create_export,
+    list_exports,
+    get_export,
+    cancel_export,
+    download_export,
+]

@@ -1,13 +1,23 @@
+-- lock_claims --
+-- Claims of all workers one after the other, for the length of one short statement: so counting an organisation's
+-- running jobs is exact.
+SELECT pg_advisory_xact_lock(hashtextextended('export claims', 0))
+
 -- claim_job --
--- SKIP LOCKED lets workers pass each other's picks. A running job whose lease has run out is as good as waiting.
+-- SKIP LOCKED lets workers pass rows that somebody else holds. A running job whose lease has run out is as good as
+-- waiting. Who has enough jobs running leaves the others their turn.
 UPDATE analytics.export_jobs
 SET status = 'running', attempt = attempt + 1, lease_owner = $1, lease_until = clock_timestamp() + $2::interval,
-    started_at = coalesce(started_at, clock_timestamp())
+    started_at = coalesce(started_at, clock_timestamp()), rows_written = 0, bytes_written = 0
 WHERE job_id = (
     SELECT job_id
-    FROM analytics.export_jobs
+    FROM analytics.export_jobs AS waiting
     WHERE status IN ('pending', 'running') AND run_after <= now() AND (status = 'pending' OR lease_until < now())
         AND attempt < $3
+        AND (
+            SELECT count(*) FROM analytics.export_jobs AS busy
+            WHERE busy.org_id = waiting.org_id AND busy.status = 'running' AND busy.lease_until >= now()
+        ) < $4
     ORDER BY run_after
     LIMIT 1
     FOR UPDATE SKIP LOCKED
@@ -29,14 +39,16 @@ RETURNING *
 -- renew_lease --
 -- A lease that has run out may be renewed as long as nobody has taken the job.
 UPDATE analytics.export_jobs
-SET lease_until = clock_timestamp() + $4::interval
+SET lease_until = clock_timestamp() + $4::interval, rows_written = $5, bytes_written = $6
 WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
 
 -- succeed_job --
 -- The checksum belongs to the object that this attempt wrote: nobody else may set it.
 UPDATE analytics.export_jobs
 SET status = 'succeeded', completed_at = clock_timestamp(), object_key = $4, row_count = $5, size_bytes = $6,
-    checksum_sha256 = $7, totals = $8::jsonb, watermark = $9, confidence = $10, error_code = NULL, error_detail = NULL, lease_owner = NULL, lease_until = NULL
+    checksum_sha256 = $7, totals = $8::jsonb, watermark = $9, confidence = $10, rows_written = $5, bytes_written = $6,
+    expires_at = clock_timestamp() + $11::interval, error_code = NULL, error_detail = NULL, lease_owner = NULL,
+    lease_until = NULL
 WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
 
 -- lock_revisions --
@@ -85,6 +97,12 @@ WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
 UPDATE analytics.export_jobs
 SET status = 'pending', attempt = attempt - 1, run_after = clock_timestamp(), lease_owner = NULL, lease_until = NULL
 WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'running'
+
+-- let_go --
+-- A canceled job's worker says that it has stopped: what is left of its uploads can be removed now.
+UPDATE analytics.export_jobs
+SET lease_owner = NULL, lease_until = NULL
+WHERE org_id = $1 AND job_id = $2 AND lease_owner = $3 AND status = 'canceled'
 
 -- queue_state --
 -- A job between two attempts counts as waiting since it was asked for: its user has been waiting since then.
