@@ -89,7 +89,7 @@ class Tables:
         """As after the migrations."""
         self.rows(
             "TRUNCATE analytics.usage_events, analytics.ingestion_batches, analytics.dead_letters,"
-            " analytics.stream_offsets"
+            " analytics.stream_offsets CASCADE"
         )
 
 
