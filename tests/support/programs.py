@@ -11,13 +11,20 @@ from tools.devstack.rootfolder import cache_folder
 from tools.devstack.stack import exclusive
 
 HELM_MODULE = "helm.sh/helm/v3/cmd/helm@v3.18.6"
+# The library behind `docker compose config`; its command checks a file against the Compose specification.
+COMPOSE_MODULE = "github.com/compose-spec/compose-go/v2/cmd@v2.9.1"
 # Building helm takes three minutes on two cores, and its modules take 300 MB below GOPATH.
 BUILD_SECONDS = 1500
 
 
 def helm() -> Path | None:
     """The helm of this machine, or one built from its Go module; None where there is neither helm nor Go."""
-    return _on_path("helm") or _cached("helm", _build_helm)
+    return _on_path("helm") or _cached("helm", lambda folder: _build(HELM_MODULE, folder))
+
+
+def compose_check() -> Path | None:
+    """A program that checks Compose files without an engine, built from its Go module; None where there is no Go."""
+    return _cached("cmd", lambda folder: _build(COMPOSE_MODULE, folder))
 
 
 def prometheus(program: str) -> Path | None:
@@ -46,14 +53,14 @@ def _cached(program: str, make: Callable[[Path], bool]) -> Path | None:
     return place if made and place.exists() else None
 
 
-def _build_helm(folder: Path) -> bool:
+def _build(module: str, folder: Path) -> bool:
     go = shutil.which("go")
     if go is None:
         return False
     environment = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
     with tempfile.TemporaryDirectory() as outside_any_module:
         done = subprocess.run(
-            [go, "install", HELM_MODULE],
+            [go, "install", module],
             cwd=outside_any_module,
             env=environment,
             capture_output=True,

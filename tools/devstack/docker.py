@@ -16,6 +16,8 @@ from tools.devstack.stack import PROJECT, Stack, stack_folder, write_private
 from tools.devstack.statuses import ComponentStatus, State
 
 SERVERS = ("postgres", "rabbitmq", "redis", "s3")
+FILES = ("docker-compose.yml", "tools/devstack/compose/host-ports.yaml")
+PROFILES = ("infra", "app")
 # Docker's command line answers in 0.1 s with an engine; a dead remote one must not hold `up` for long.
 ANSWER_PATIENCE_S = 10
 # Building the images and pulling the servers' over a slow line.
@@ -53,6 +55,7 @@ def variables(stack: Stack) -> dict[str, str]:
         "RABBITMQ_PASSWORD": secrets.rabbitmq_password,
         "S3_ACCESS_KEY": secrets.s3_access_key,
         "S3_SECRET_KEY": secrets.s3_secret_key,
+        "GRAFANA_PASSWORD": secrets.owner_password,
         "AUTH_JWT_SECRET": secrets.jwt_secret,
         "ACTOR_SIGNATURE_SECRET": secrets.actor_signature_secret,
     }
@@ -163,6 +166,8 @@ def _compose(name: str, *arguments: str, capture: bool = False) -> str:
 
 def _command(name: str, *arguments: str) -> list[str]:
     where = ["--project-name", f"analytics-{name}", "--project-directory", str(PROJECT)]
+    where += [part for file in FILES for part in ("--file", str(PROJECT / file))]
+    where += [part for profile in PROFILES for part in ("--profile", profile)]
     return ["docker", "compose", *where, "--env-file", str(_compose_env(name)), *arguments]
 
 

@@ -11,5 +11,9 @@ CREATE ROLE analytics_ingest LOGIN PASSWORD :'role_password';
 CREATE ROLE analytics_rollup LOGIN PASSWORD :'role_password';
 CREATE ROLE analytics_query_api LOGIN PASSWORD :'role_password';
 CREATE ROLE analytics_export LOGIN PASSWORD :'role_password';
+-- For Grafana: reads what query-api reads, of every organisation, and changes nothing.
+CREATE ROLE analytics_dashboards LOGIN IN ROLE analytics_query_api PASSWORD :'role_password';
+ALTER ROLE analytics_dashboards SET app.scope = 'platform';
+ALTER ROLE analytics_dashboards SET default_transaction_read_only = on;
 CREATE DATABASE analytics OWNER analytics_owner TEMPLATE template0;
 SQL
