@@ -32,6 +32,12 @@ replay *arguments:
 token *arguments:
     @{{ devstack }} token "$@"
 
+# Check a deployed system, or the dev stack: health, publish → visible, export, denials (--url, --org-id, --json)
+[group('try')]
+[no-exit-message]
+smoke *arguments:
+    @python -m tools.smoke "$@"
+
 # Start servers, migrations, services and gateway; return when all are ready
 [group('stack')]
 [no-exit-message]
@@ -106,3 +112,26 @@ schema:
 [no-exit-message]
 bench *arguments:
     @python -m tests.perf "$@"
+
+# Install one service alone, from the lock, and run its unit tests there (ingest, rollup, query-api, export)
+[group('release')]
+[no-exit-message]
+isolated *service:
+    @python -m tools.isolated "$@"
+
+# Show what in contracts/ would break callers or producers that rely on another commit (default: origin/main)
+[group('release')]
+[no-exit-message]
+contract-diff *ref:
+    @python -m tools.contract_diff "$@"
+
+# Write a software bill of materials (CycloneDX) of one package to standard output
+[group('release')]
+sbom package:
+    @"$UV" export --quiet --preview-features sbom-export --locked --no-dev --format cyclonedx1.5 --package "analytics-{{ package }}"
+
+# Look the locked packages up in the database of known vulnerabilities (needs the network)
+[group('release')]
+audit:
+    @"$UV" export --quiet --locked --all-packages --no-emit-workspace --output-file .dev/requirements.txt >/dev/null
+    @"$UV" tool run pip-audit --disable-pip --require-hashes --requirement .dev/requirements.txt

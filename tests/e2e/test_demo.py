@@ -56,6 +56,19 @@ def test_every_number_matches_and_the_printed_commands_work(tmp_path: Path) -> N
             answer = json.loads(ran.stdout)
             assert "title" not in answer, answer
 
+    assert_smoke_finds_no_fault()
+
+
+def assert_smoke_finds_no_fault() -> None:
+    """Through the gateway, with a token of one organisation: what an operator runs after a deployment."""
+    command = [sys.executable, "-m", "tools.smoke", "--stack", NAME, "--json"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    results = json.loads(done.stdout)
+
+    assert done.returncode == 0, results
+    assert results["passed"]
+    assert len(results["checks"]) >= 11
+
 
 def test_ctrl_c_stops_what_the_demo_started(tmp_path: Path) -> None:
     """A newcomer who has seen enough must not have to hunt processes."""
