@@ -45,7 +45,9 @@ def test_prometheus_can_parse_the_queries(tmp_path: Path) -> None:
         pytest.skip("promtool is not here, and Debian's package cannot be fetched")
     queries = [(page, line) for page, text in blocks("promql") for line in text.splitlines()]
     rules = tmp_path / "queries.yaml"
-    entries = "".join(f"      - record: q:{number}\n        expr: {line!r}\n" for number, (_, line) in enumerate(queries))
+    entries = "".join(
+        f"      - record: q:{number}\n        expr: {line!r}\n" for number, (_, line) in enumerate(queries)
+    )
     rules.write_text(f"groups:\n  - name: runbooks\n    rules:\n{entries}")
     done = subprocess.run([promtool, "check", "rules", rules], capture_output=True, text=True, check=False)
 

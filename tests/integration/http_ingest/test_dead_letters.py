@@ -156,6 +156,8 @@ def test_all_that_match_are_replayed_page_by_page_and_what_is_still_wrong_says_w
         ({"deadLetterId": 1, "filter": {}}, "deadLetterId"),
         ({"filter": {"reson": "x"}}, "filter.reson"),
         ({"filter": {"start": "2026-03-10T12:00:00"}}, "filter.start"),
+        ({"filter": {"end": "0001-01-01T00:00:00+14:00"}}, "filter.end"),
+        ({"filter": {"reason": "\0"}}, "filter.reason"),
         ({"filter": {}, "body": "{}"}, "body"),
         ({"deadLetterId": 1, "limit": 5}, "limit"),
         ({"filter": {}, "limit": 0}, "limit"),
@@ -175,7 +177,8 @@ def test_a_wrong_request_names_its_field(ingest: Ingest, body: dict[str, Any], f
 @pytest.mark.parametrize(
     ("query", "field"),
     [("resaon=x", "resaon"), ("start=2026-03-10T12:00:00", "start"), ("limit=1001", "limit"), ("orgId=me", "orgId"),
-     ("cursor=%00", "cursor"), ("partition=-1", "partition"), ("replayed=maybe", "replayed")],
+     ("cursor=%00", "cursor"), ("partition=-1", "partition"), ("replayed=maybe", "replayed"),
+     ("reason=a&reason=b", "reason"), ("reason=a%00", "reason"), ("end=0001-01-01T00:00:00%2B14:00", "end")],
 )  # fmt: skip
 def test_a_wrong_query_names_its_parameter(ingest: Ingest, query: str, field: str) -> None:
     """A misspelt filter must not look like one that matches everything."""
@@ -183,6 +186,14 @@ def test_a_wrong_query_names_its_parameter(ingest: Ingest, query: str, field: st
 
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused(ingest: Ingest) -> None:
+    """A stack that runs out is the caller's doing, not a failure of ours."""
+    body = b'{"filter":' + b"[" * 100_000
+    answer = ingest.post(f"{LETTERS}/replay", content=body, headers=ADMIN | {"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["detail"]) == (422, "the body is nested too deeply")
 
 
 def test_what_does_not_exist_is_not_found(ingest: Ingest) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from analytics_core.histogram import LATENCY_MS_MAX
-from analytics_core.units import microcents_from_cents
+from analytics_core.units import format_duration, microcents_from_cents
 
 EVENT_BYTES_MAX = 65_536
 METADATA_BYTES_MAX = 8_192
@@ -217,7 +217,9 @@ def _accepted_time(occurred_at: datetime, now: datetime, retention: timedelta) -
     except OverflowError:
         raise EventRejected(Reason.INVALID_TIME, "occurredAt", "outside the years 1 to 9999 in UTC") from None
     if occurred_at > now + FUTURE_MAX:
-        raise EventRejected(Reason.IN_FUTURE, "occurredAt", f"more than {FUTURE_MAX} after the time of receipt")
+        raise EventRejected(
+            Reason.IN_FUTURE, "occurredAt", f"more than {format_duration(FUTURE_MAX)} after the time of receipt"
+        )
     if occurred_at < now - retention:
         raise EventRejected(Reason.TOO_OLD, "occurredAt", f"before the retention of {retention.days} days")
     return occurred_at

@@ -1,9 +1,9 @@
 """Dead letters as they lie in their table: found, taken for a replay, and marked with what became of it."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import msgspec
 
 from analytics_core.access import PlatformScope
 from analytics_core.database import ReadSession, WriteSession
+from analytics_core.errors import FieldError
 from analytics_core.events import EVENT_BYTES_MAX
 from analytics_core.sql import load_queries
 from analytics_ingest.limits import DEAD_LETTER_START_BYTES
@@ -31,6 +32,18 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     org_id: UUID | None = None
     start: Time | None = None
     end: Time | None = None
+
+    def problems(self) -> Iterator[FieldError]:
+        """What the types allow and the database does not."""
+        for name in ("reason", "stream"):
+            if "\0" in (getattr(self, name) or ""):
+                yield FieldError(name, "contains a NUL character")
+        for name in ("start", "end"):
+            time: datetime | None = getattr(self, name)
+            if time is not None and time.tzinfo is None:
+                yield FieldError(name, "expected an RFC 3339 time with an offset")
+            elif time is not None and not _is_storable(time):
+                yield FieldError(name, "outside the years 1 to 9999 in UTC")
 
     @property
     def values(self) -> tuple[object, ...]:
@@ -151,6 +164,13 @@ def _letter(row: dict[str, object]) -> DeadLetter:
     body = row["body"]
     start = body[:DEAD_LETTER_START_BYTES].decode("utf-8", "replace") if isinstance(body, bytes) else ""
     return DeadLetter(offset=row["stream_offset"], body_start=start, **fields)  # type: ignore[arg-type]
+
+
+def _is_storable(time: datetime) -> bool:
+    try:
+        return time.astimezone(UTC) is not None
+    except OverflowError:
+        return False
 
 
 def _text(body: bytes) -> str | None:

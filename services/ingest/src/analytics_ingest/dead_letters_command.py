@@ -217,8 +217,8 @@ def _count(text: str) -> int:
 
 def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise argparse.ArgumentTypeError("expected a time with an offset, such as 2026-03-10T12:00:00Z")
+    for problem in Filter(start=time).problems():
+        raise argparse.ArgumentTypeError(f"{problem.detail}, such as 2026-03-10T12:00:00Z")
     return time
 
 

@@ -81,6 +81,8 @@ def split(body: bytes, media_type: str) -> list[bytes]:
     Raises `TooLarge` for more, `InvalidRequest` when there is none or when the body cannot be taken apart.
     """
     body = body.removeprefix(BOM_UTF8)
+    if not body.strip():
+        raise InvalidRequest("the body is empty")
     events = _lines(body) if media_type == LINES else _elements(body)
     if not events:
         raise InvalidRequest("the body holds no event")
@@ -103,7 +105,8 @@ def _elements(body: bytes) -> list[bytes]:
     except msgspec.ValidationError:
         raise _too_many() from None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+        hint = f"; for one event on each line send Content-Type: {LINES}" if "trailing characters" in str(error) else ""
+        raise InvalidRequest(f"the body is not valid JSON: {error}{hint}") from None
     if not event.startswith(b"{"):
         raise InvalidRequest("expected one event, an array of events, or one event on each line")
     return [event]

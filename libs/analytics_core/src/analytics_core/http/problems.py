@@ -95,6 +95,9 @@ def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response
             request,
             Unavailable("a server that this request needs is away", retry_after_seconds=RETRY_AFTER_SECONDS),
         )
+    if isinstance(error, RecursionError):
+        # The decoder of bodies raises it; nothing else here recurses with what a caller sends.
+        return on_api_error(request, InvalidRequest("the body is nested too deeply"))
     log.error("request_failed", exc_info=error)
     return _respond(
         request,

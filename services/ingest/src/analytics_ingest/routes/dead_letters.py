@@ -1,5 +1,7 @@
 """`/analytics/v1/dead-letters`: what could not be stored; look at it, mend it, replay it. For the administrator."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -89,9 +91,9 @@ async def list_dead_letters(
     cursor: Annotated[str | None, QueryParameter(min_length=1, max_length=100)] = None,
 ) -> DeadLetterPage:
     """Messages of the stream that are no event, or that the database refused. What is not given does not matter."""
-    _check_query(request, start, end)
     org = None if org_id is None else _org(org_id)
     wanted = Filter(reason=reason, stream=stream, partition=partition, org_id=org, start=start, end=end)
+    _refuse([*_query_errors(request), *wanted.problems()])
     before = _position(cursor).after if cursor is not None else ID_MAX
     async with dead_letter_database.read() as session:
         # One more than asked for tells whether another page follows.
@@ -192,15 +194,21 @@ def _check_replay(data: ReplayRequest) -> None:
     for name, value in of_others.items():
         if value is not None:
             raise InvalidRequest.field(name, "goes with `deadLetterId`" if name == "body" else "goes with `filter`")
+    if data.filter is not None:
+        _refuse([FieldError(f"filter.{error.field}", error.detail) for error in data.filter.problems()])
 
 
-def _check_query(request: Request[Any, Any, Any], start: datetime | None, end: datetime | None) -> None:
-    """A misspelled filter must not look like one that matches everything."""
-    unknown = sorted(set(request.query_params) - _QUERY)
-    errors = [FieldError(name[:100], "there is no such parameter") for name in unknown[:10]]
-    for name, time in (("start", start), ("end", end)):
-        if time is not None and time.tzinfo is None:
-            errors.append(FieldError(name, "expected an RFC 3339 time with an offset"))
+def _query_errors(request: Request[Any, Any, Any]) -> Iterator[FieldError]:
+    """A misspelled filter must not look like one that matches everything, nor the second of two as if it counted."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in list(given.items())[:10]:
+        if name not in _QUERY:
+            yield FieldError(name[:100], "there is no such parameter")
+        elif times > 1:
+            yield FieldError(name, "given more than once")
+
+
+def _refuse(errors: Sequence[FieldError]) -> None:
     if errors:
         raise InvalidRequest("; ".join(f"{error.field}: {error.detail}" for error in errors), errors=tuple(errors))
 
