@@ -92,9 +92,11 @@ EVENT_OUTCOME = (
 EVENT_ORIGIN = (
     Column("client_id", Kind.TEXT, "source.client_id"),
     Column("actor_id", Kind.TEXT, "source.actor_id"),
+    # As in the rollups: an empty value is none, and a project has up to 200 characters.
+    Column("project", Kind.TEXT, "NULLIF(analytics.project(source.metadata), '')"),
     *(
-        Column(name, Kind.TEXT, f"source.metadata ->> '{name}'")
-        for name in ("project", "team", "region", "endpoint", "operation")
+        Column(name, Kind.TEXT, f"NULLIF(source.metadata ->> '{name}', '')")
+        for name in ("team", "region", "endpoint", "operation")
     ),
 )
 EVENT_METADATA = Column("metadata", Kind.JSON, "source.metadata")

@@ -18,10 +18,12 @@ from analytics_export.responses import (
     WebhookCall,
 )
 from analytics_export.routes.templates import ExportTemplate, ExportTemplates, TemplateColumn
+from analytics_export.verification import Check, Difference, Verification
 
 _STRUCTS = (
     CreateExport, TimeRange, Delivery, Webhook, Filters, Export, ExportRange, ExportError, ExportLinks, ExportList,
     ExportProgress, ExportTotals, WebhookCall, ExportTemplates, ExportTemplate, TemplateColumn,
+    Verification, Check, Difference,
 )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ PARTS_MAX = 10_000
 # One part being filled and two on their way keep reading and sending busy at the same time, in 24 MiB a job.
 PARTS_IN_FLIGHT_MAX = 2
 
+READ_BYTES = MEBIBYTE
 S3_CONNECT_TIMEOUT_SECONDS = 5.0
 S3_READ_TIMEOUT_SECONDS = 20.0
 # Tries of one request; the job's own attempts cover longer outages.
@@ -73,3 +74,10 @@ if STALE_UPLOAD_AGE <= ATTEMPT_MAX:
     raise ValueError("STALE_UPLOAD_AGE: an upload of a running attempt would be aborted")
 if PART_BYTES < PART_BYTES_MIN_OF_S3:
     raise ValueError("PART_BYTES: S3 refuses parts below 5 MiB")
+
+DIFFERENCES_SHOWN_MAX = 50
+# A verification over HTTP is for one request's patience; the command line takes whatever there is.
+VERIFIED_BYTES_MAX = 256 * MEBIBYTE
+VERIFIED_PATIENCE = timedelta(seconds=20)
+VERIFICATIONS_MAX = 2
+MANIFEST_BYTES_MAX = MEBIBYTE

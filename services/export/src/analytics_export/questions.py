@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
+from analytics_core.buckets import HOUR
 from analytics_core.query.question import Dimension, Filters, Question
+from analytics_core.query.zones import UTC_ZONE, floor, parse_zone
 from analytics_core.query.zones import Granularity as BucketWidth
-from analytics_core.query.zones import parse_zone
 from analytics_export.columns import DIMENSIONS
 from analytics_export.jobs import JobRequest
 from analytics_export.ranges import Granularity
@@ -34,9 +35,23 @@ def is_covered_by_rollups(request: JobRequest) -> bool:
     return set(request.group_by) <= set(Dimension)
 
 
+def is_by_model(question: Question) -> bool:
+    """Whether the rollup by model answers it, which is ahead of those with more dimensions."""
+    return question.dimensions() <= {Dimension.MODEL}
+
+
 def period_end(request: JobRequest) -> datetime:
     """The end of the last bucket, or of the range for events."""
     return request.end if request.granularity is Granularity.EVENTS else question_of(request).bounds()[-1]
+
+
+def compared_question(request: JobRequest) -> Question | str:
+    """The same calls ungrouped, as the rollups can be asked for them; or why they cannot."""
+    if request.granularity is not Granularity.EVENTS:
+        return question_of(request).grouped_by()
+    if floor(request.start, HOUR) != request.start or floor(request.end, HOUR) != request.end:
+        return "the range does not begin and end at whole hours, which is what the rollups have"
+    return Question(request.start, request.end, BucketWidth.HOUR, UTC_ZONE, _filters(request))
 
 
 def in_file_order(names: list[str]) -> tuple[str, ...]:

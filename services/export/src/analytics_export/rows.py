@@ -6,7 +6,7 @@ from datetime import datetime
 
 from analytics_core.access import OrgScope
 from analytics_core.database import ReadSession
-from analytics_core.query.plan import plan_series
+from analytics_core.query.plan import Progress, plan_series
 from analytics_core.query.statements import series_statement
 from analytics_core.query.tables import SUMS
 from analytics_core.sql import load_queries
@@ -40,22 +40,30 @@ async def source_of(session: ReadSession, scope: OrgScope, request: JobRequest) 
 
     Only events that the rollups have counted are read, so that all exports of a snapshot add up to the same.
     """
-    filters = request.filters
-    among = (
-        filters.model_id, filters.status, filters.client_id, filters.actor_id, filters.project, filters.error_code
-    )  # fmt: skip
+    filters = values_of_filters(request)
     if request.granularity is Granularity.EVENTS:
-        return Source(_EVENTS, (scope.org_id, request.start, request.end, *among), ("occurred_at", "event_id"))
+        arguments = (scope.org_id, request.start, request.end, *filters)
+        return Source(_EVENTS, arguments, ("occurred_at", "event_id"))
     question = question_of(request)
     key = ("bucket_start", *(DIMENSIONS[name].name for name in request.group_by))
     if not is_covered_by_rollups(request):
         bounds = question.bounds()
-        return Source(_CHARGEBACK, (scope.org_id, bounds[0], bounds[-1], *among, list(bounds[:-1])), key)
-    progress = {row["family"]: row["daily_through"] for row in await session.fetch(_QUERIES["progress"])}
-    plan = plan_series(question, progress)
+        return Source(_CHARGEBACK, (scope.org_id, bounds[0], bounds[-1], *filters, list(bounds[:-1])), key)
+    plan = plan_series(question, await daily_progress(session))
     statement = series_statement(scope, question, plan, SUMS)
     watermark = "watermark" if plan.follows_model_fold else "dimensions_watermark"
     return Source(statement.sql, statement.values, key, watermark)
+
+
+def values_of_filters(request: JobRequest) -> tuple[list[str], ...]:
+    """In the order in which the statements about events take them."""
+    each = request.filters
+    return (each.model_id, each.status, each.client_id, each.actor_id, each.project, each.error_code)
+
+
+async def daily_progress(session: ReadSession) -> Progress:
+    """Up to which day the daily tables of the rollup families are complete."""
+    return {row["family"]: row["daily_through"] for row in await session.fetch(_QUERIES["progress"])}
 
 
 async def sums(session: ReadSession, source: Source) -> tuple[int, Totals]:

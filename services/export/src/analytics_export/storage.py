@@ -7,7 +7,7 @@ the process ends, and one that hangs on a dead storage does so for up to a minut
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TypeVar, cast
@@ -22,6 +22,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error
 from analytics_core.errors import AnalyticsError
 from analytics_export.jobs import ErrorCode
 from analytics_export.limits import (
+    READ_BYTES,
     S3_CONNECT_TIMEOUT_SECONDS,
     S3_READ_TIMEOUT_SECONDS,
     S3_REQUEST_RETRIES,
@@ -146,6 +147,16 @@ class ObjectStore:
         """Leave nothing of this key: no unfinished upload and no object."""
         await self._revoke_uploads(key)
         await self._run(lambda: self._client.remove_object(self._bucket, key))
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """The bytes of an object, piece by piece."""
+        response = await self._run(lambda: self._client.get_object(self._bucket, key))
+        try:
+            while piece := await self._run(lambda: response.read(READ_BYTES)):
+                yield piece
+        finally:
+            response.close()
+            response.release_conn()
 
     async def create_bucket(self) -> None:
         """Make the bucket unless it exists."""

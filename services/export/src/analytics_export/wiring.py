@@ -28,6 +28,7 @@ from analytics_export.housekeeping import Housekeeping
 from analytics_export.limits import API_CONNECTIONS_MIN, ATTEMPT_MAX
 from analytics_export.routes.exports import EXPORT_ROUTES
 from analytics_export.routes.following import Followers, follow_export
+from analytics_export.routes.proof import PROOF_ROUTES
 from analytics_export.routes.templates import TEMPLATE_ROUTES
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
@@ -91,7 +92,7 @@ def build_http(guard: AccessGuard | None, dependencies: Dependencies, resources:
     app = build_app(
         title="Analytics export",
         description="Writes an organisation's usage as files into object storage.",
-        routes=[*EXPORT_ROUTES, *TEMPLATE_ROUTES, follow_export],
+        routes=[*EXPORT_ROUTES, *PROOF_ROUTES, *TEMPLATE_ROUTES, follow_export],
         guard=guard,
         dependencies=dependencies,
         resources=resources,
