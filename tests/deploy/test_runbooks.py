@@ -1,4 +1,4 @@
-"""The runbooks' own commands: the SQL runs, Prometheus can parse the queries, the commands exist, the links lead somewhere."""
+"""The runbooks' own commands: SQL runs, Prometheus can parse the queries, commands exist, links lead somewhere."""
 
 import re
 import subprocess
