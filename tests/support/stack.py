@@ -24,9 +24,9 @@ class Servers:
     env: dict[str, str]
 
 
-def start_servers() -> Servers:
-    """The test stack's servers, started when they do not run; raises RuntimeError with what the start said."""
-    command = [sys.executable, "-m", "tools.devstack", "servers", "--stack", STACK]
+def start_servers(name: str = STACK) -> Servers:
+    """The stack's servers, started when they do not run; raises RuntimeError with what the start said."""
+    command = [sys.executable, "-m", "tools.devstack", "servers", "--stack", name]
     done = subprocess.run(
         command,
         cwd=PROJECT,
@@ -36,10 +36,10 @@ def start_servers() -> Servers:
         timeout=START_PATIENCE_S,
         stdin=subprocess.DEVNULL,
     )
-    base = saved_base(STACK)
+    base = saved_base(name)
     if done.returncode != 0 or base is None:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    stack = open_stack(STACK, base)
+    stack = open_stack(name, base)
     return Servers(stack, envfile.parse(stack.env_file))
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from analytics_core.testing.builders import NOON, ORG_ID, OTHER_ORG_ID, event_body
 from analytics_ingest.dedupe import sift
 from analytics_ingest.event_rows import AcceptedTimes, plain_row
+from tests.support.dedupe_model import Event, Model, events
 
 TIMES = AcceptedTimes.at(NOON, timedelta(days=400))
 HOUR = timedelta(hours=1)
@@ -54,45 +55,22 @@ def test_what_is_stored_comes_first() -> None:
     assert sift([row(1, tokens=5), row(1), row(1, tokens=6)], [row(1)]) == ([], 2)
 
 
-class Model:
-    """The rule word by word, over a dictionary of everything that was ever stored."""
-
-    def __init__(self) -> None:
-        self.stored: dict[tuple[UUID, int], list[tuple[float, int]]] = {}
-        self.conflicts = 0
-
-    def take(self, org: UUID, number: int, hours: float, tokens: int) -> None:
-        near = [(other, body) for other, body in self.stored.setdefault((org, number), []) if abs(other - hours) <= 24]
-        if not near:
-            self.stored[org, number].append((hours, tokens))
-        elif (hours, tokens) not in near:
-            self.conflicts += 1
-
-
-EVENTS = st.tuples(
-    st.sampled_from([ORG_ID, OTHER_ORG_ID]), st.integers(1, 3), st.sampled_from([0, 1, 24, 25, 48, 49]),
-    st.sampled_from([100, 200]),
-)  # fmt: skip
-
-
-@given(batches=st.lists(st.lists(EVENTS, max_size=10), max_size=5))
-def test_any_batches_leave_what_a_dictionary_would(batches: list[list[tuple[UUID, int, int, int]]]) -> None:
+@given(batches=st.lists(st.lists(events, max_size=10), max_size=5))
+def test_any_batches_leave_what_a_dictionary_would(batches: list[list[Event]]) -> None:
     """The whole contract: what is stored and how many conflicts there were do not depend on the cuts."""
     model = Model()
     stored: list[bytes] = []
     conflicts = 0
     for batch in batches:
         rows = []
-        for org, number, hours, tokens in batch:
-            model.take(org, number, hours, tokens)
-            rows.append(row(number, hours=hours, org=org, tokens=tokens))
+        for event in batch:
+            model.take(event)
+            rows.append(row(event.number, hours=event.hours, org=event.org, tokens=event.tokens))
         new, differing = sift(rows, stored)
         stored += new
         conflicts += differing
 
     assert sorted(stored) == sorted(
-        row(number, hours=hours, org=org, tokens=tokens)
-        for (org, number), events in model.stored.items()
-        for hours, tokens in events
+        row(event.number, hours=event.hours, org=event.org, tokens=event.tokens) for event in model.events
     )
     assert conflicts == model.conflicts

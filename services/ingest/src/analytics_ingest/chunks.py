@@ -39,6 +39,11 @@ class CorruptChunk(Exception):
     """Lengths in the chunk contradict each other, so no message of it can be trusted."""
 
 
+# A data section's descriptor, and the constructor of its binary: a length of four bytes or of one follows.
+_LONG_DATA = b"\x00\x53\x75\xb0"
+_SHORT_DATA = b"\x00\x53\x75\xa0"
+
+
 def read_bodies(chunk: Chunk) -> list[bytes | Unreadable]:
     """The body of each message of the chunk, one for each offset. Raises `CorruptChunk`.
 
@@ -56,7 +61,10 @@ def read_bodies(chunk: Chunk) -> list[bytes | Unreadable]:
                 continue
             start = position + 4
             position = start + int.from_bytes(data[position:start], "big")
-            if data[start : start + 4] == b"\x00\x53\x75\xa0" and data[start + 4] == position - start - 5:
+            section = data[start : start + 4]
+            if section == _LONG_DATA and int.from_bytes(data[start + 4 : start + 8], "big") == position - start - 8:
+                append(data[start + 8 : position])
+            elif section == _SHORT_DATA and data[start + 4] == position - start - 5:
                 append(data[start + 5 : position])
             else:
                 append(_body(data[start:position]))

@@ -13,8 +13,8 @@ BATCH_AGE_MAX = timedelta(milliseconds=200)
 # The event loop turns after so many decoded messages (about 5 ms), so that commits and probes are not held up.
 DECODE_SLICE = 500
 
-# Models, clients and metadata, each in its spelling of a row: 1 µs an event saved while they repeat, and 2 MB. Other
-# metadata for each event, 8 KiB of it, would make that 64 MB.
+# Organisations, models, clients and metadata, each in its spelling of a row: 1 µs an event saved while they repeat, and
+# 2 MB. Other metadata for each event, 8 KiB of it, would make that 64 MB.
 ROW_PARTS_CACHED = 4_096
 # Advisory locks that a batch may hold at once; PostgreSQL's table has room for 6,400 with the default settings.
 ORG_LOCKS_MAX = 300
