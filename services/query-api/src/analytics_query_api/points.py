@@ -1,8 +1,9 @@
 """Rows of the database to points of a series: up to 10,000 of them in an answer, so each is built with few steps."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -10,66 +11,55 @@ import msgspec
 from analytics_core.buckets import is_finalized
 from analytics_core.query.question import Dimension, Question
 from analytics_core.units import MICROCENTS_PER_CENT
-from analytics_query_api.latencies import NO_CALLS, EncodedHistogram, percentiles
+from analytics_query_api.latencies import EncodedHistogram, percentiles
 from analytics_query_api.responses import Confidence, ReliabilityPoint, UsagePoint
 
-GROUPS = tuple(Dimension)
-"""The order of the groups in a point."""
-# By position, several fields at once: more than the type checker follows.
-_usage_point: Callable[..., UsagePoint] = UsagePoint
-_reliability_point: Callable[..., ReliabilityPoint] = ReliabilityPoint
-_NEVER_ABSENT = {Dimension.ORG, Dimension.MODEL, Dimension.STATUS}
+NEVER_ABSENT = {Dimension.ORG, Dimension.MODEL, Dimension.STATUS}
 
 
 def usage_points(rows: Sequence[Any], question: Question, watermark: datetime | None) -> list[UsagePoint]:
-    """Points from rows of `USAGE_POINT`."""
-    start, group = bucket_labels(question, watermark), group_labels(question)
-    split = 1 + len(question.group_by)
-    points = []
-    for row in rows:
-        calls, errors, timeouts, throttled, revision, *tokens, cost, revised_at = row[split:]
-        points.append(
-            _usage_point(
-                *start(row[0]),
-                *group(row[1:split]),
-                calls,
-                calls - errors - timeouts - throttled,
-                errors,
-                timeouts,
-                throttled,
-                revision,
-                *tokens,
-                cents(cost),
-                revised_at,
-            )
-        )
-    return points
+    """Points from rows of `USAGE_POINT`. By column, as most of the work is then a loop in C: 1 µs a point."""
+    if not rows:
+        return []
+    head, (calls, errors, timeouts, throttled, revisions, *tokens, costs, revised) = _columns(rows, question, watermark)
+    succeeded = map(_succeeded, calls, errors, timeouts, throttled)
+    counts = (calls, succeeded, errors, timeouts, throttled, revisions)
+    return list(map(UsagePoint, *head, *counts, *tokens, map(cents, costs), revised))
 
 
 def reliability_points(rows: Sequence[Any], question: Question, watermark: datetime | None) -> list[ReliabilityPoint]:
     """Points from rows of `RELIABILITY_POINT`."""
-    start, group = bucket_labels(question, watermark), group_labels(question)
-    split = 1 + len(question.group_by)
+    if not rows:
+        return []
+    head, (calls, errors, timeouts, throttled, revisions, _, _) = _columns(rows, question, watermark)
+    succeeded = list(map(_succeeded, calls, errors, timeouts, throttled))
+    rates = [
+        (all_calls - good) / all_calls if all_calls else None for all_calls, good in zip(calls, succeeded, strict=True)
+    ]
     latencies = percentiles([histogram(row) for row in rows])
-    points = []
-    for row, latency in zip(rows, latencies, strict=True):
-        calls, errors, timeouts, throttled, revision, *_ = row[split:]
-        failed = errors + timeouts + throttled
-        points.append(
-            _reliability_point(
-                *start(row[0]),
-                *group(row[1:split]),
-                calls,
-                calls - failed,
-                errors,
-                timeouts,
-                throttled,
-                revision,
-                failed / calls if calls else None,
-                latency if calls else NO_CALLS,
-            )
-        )
-    return points
+    counts = (calls, succeeded, errors, timeouts, throttled, revisions)
+    return list(map(ReliabilityPoint, *head, *counts, rates, latencies))
+
+
+def _columns(
+    rows: Sequence[Any], question: Question, watermark: datetime | None
+) -> tuple[list[Iterable[Any]], list[tuple[Any, ...]]]:
+    """The columns of the points' first fields, which say what they are about, and the other columns as they are."""
+    buckets, *columns = zip(*rows, strict=True)
+    split = len(question.group_by)
+    starts, confidences = zip(*map(bucket_labels(question, watermark), buckets), strict=True)
+    given = dict(zip(question.group_by, columns[:split], strict=True))
+    groups = [_shown(given[item], item) if item in given else repeat(msgspec.UNSET) for item in Dimension]
+    return [starts, confidences, *groups], columns[split:]
+
+
+def _shown(values: Iterable[Any], dimension: Dimension) -> Iterable[Any]:
+    """Absent values as null."""
+    return values if dimension in NEVER_ABSENT else (value or None for value in values)
+
+
+def _succeeded(calls: int, errors: int, timeouts: int, throttled: int) -> int:
+    return calls - errors - timeouts - throttled
 
 
 def histogram(row: Any) -> EncodedHistogram:
@@ -106,34 +96,6 @@ def bucket_labels(question: Question, watermark: datetime | None) -> Callable[[d
             confidence = Confidence.ESTIMATED if is_open else Confidence.FINALIZED
             start = msgspec.Raw(b'"%s"' % local_time(bucket, question).encode())
             found = known[bucket] = (start, confidence)
-        return found
-
-    return label
-
-
-def group_labels(question: Question) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """The groups of a row in the places that a point has for them, made once for each combination."""
-    return labels_for(question.group_by, GROUPS)
-
-
-def labels_for(
-    group_by: Sequence[Dimension], places: Sequence[Dimension]
-) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Fills the places of these dimensions; absent values become null, other places stay out of the answer."""
-    known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-
-    def values(groups: tuple[Any, ...]) -> Iterator[Any]:
-        given = dict(zip(group_by, groups, strict=True))
-        for place in places:
-            if place not in given:
-                yield msgspec.UNSET
-            else:
-                yield given[place] or (given[place] if place in _NEVER_ABSENT else None)
-
-    def label(groups: tuple[Any, ...]) -> tuple[Any, ...]:
-        found = known.get(groups)
-        if found is None:
-            found = known[groups] = tuple(values(groups))
         return found
 
     return label

@@ -1,6 +1,6 @@
 """Rows of the database to answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,12 +8,12 @@ import msgspec
 
 from analytics_core.access import OrgScope
 from analytics_core.buckets import is_finalized
-from analytics_core.query.question import Question
+from analytics_core.query.question import Dimension, Question
 from analytics_core.query.statements import Position
 from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness
 from analytics_query_api.latencies import percentiles
 from analytics_query_api.paging import encode_cursor
-from analytics_query_api.points import GROUPS, cents, histogram, labels_for, reliability_points, usage_points
+from analytics_query_api.points import NEVER_ABSENT, cents, histogram, reliability_points, usage_points
 from analytics_query_api.queries.series import Answer
 from analytics_query_api.responses import (
     Confidence,
@@ -74,10 +74,10 @@ def error_report(
 ) -> ErrorReport:
     """The answer for a page of the attribution of failures."""
     question = selection.question
-    label, failed_in_all = labels_for(question.group_by, GROUPS[1:]), _failed(totals)
+    failed_in_all = _failed(totals)
     groups = [
         _error_group(
-            *label(tuple(row[: len(question.group_by)])),
+            *_error_groups(row, question),
             _failed(row),
             row["error_count"],
             row["timeout_count"],
@@ -103,6 +103,13 @@ def error_report(
         freshness=state,
         next_cursor=_next_cursor(selection, rows, lambda row: Position(_groups(row, question), failed=_failed(row))),
     )
+
+
+def _error_groups(row: Any, question: Question) -> Iterator[Any]:
+    """The values of the groups in the places that an entry has for them."""
+    given = dict(zip(question.group_by, row, strict=False))
+    for place in tuple(Dimension)[1:]:
+        yield (given[place] if place in NEVER_ABSENT else given[place] or None) if place in given else msgspec.UNSET
 
 
 def dimension_report(scope: OrgScope, selection: Selection, rows: Sequence[Any], state: Freshness) -> DimensionReport:
