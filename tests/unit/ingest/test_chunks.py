@@ -85,7 +85,7 @@ def test_a_batch_that_inflates_without_end_is_refused(monkeypatch: pytest.Monkey
     assert bodies[1] == b"ok"
 
 
-@pytest.mark.parametrize("packed", [b"", b"no gzip", gzip.compress(b"abc")[:-3]])
+@pytest.mark.parametrize("packed", [b"", b"no gzip", gzip.compress(b"abc")[:-3]], ids=["empty", "no gzip", "cut off"])
 def test_broken_gzip_is_unreadable(packed: bytes) -> None:
     """The broker does not look into compressed batches, so anything may be in them."""
     bodies = read_bodies(chunk(sub_batch([b"x"], 1, packed=packed), records=1))
