@@ -27,7 +27,7 @@ APPLICATIONS: Mapping[str, Callable[[], Litestar]] = MappingProxyType(
     {
         "export": build_export,
         "ingest": lambda: build_ingest(Dependencies({})),
-        "query-api": lambda: build_query_api(None, Dependencies({}), None, None),
+        "query-api": lambda: build_query_api(None, Dependencies({}), None, None, None),
         "rollup": lambda: build_rollup(Dependencies({})),
     }
 )

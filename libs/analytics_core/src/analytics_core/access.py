@@ -5,6 +5,7 @@ module can build one, and every query function takes one, so that a query withou
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -55,6 +56,8 @@ class Principal:
     subject: str
     roles: frozenset[str] = field(default_factory=frozenset)
     orgs: frozenset[UUID] = field(default_factory=frozenset)
+    expires_at: datetime | None = None
+    """When the proof of it runs out; None where it holds for the request alone."""
 
 
 DEVELOPMENT_PRINCIPAL = Principal("development", frozenset({Role.ADMIN.value}))

@@ -45,6 +45,18 @@ TENANT_SHARE = 0.5
 
 AUDIT_POOL_SIZE = 3
 """Connections for audit records: groups are written one after the other, one more makes links, one is for readiness."""
+LIVE_LISTENERS_MAX = 1_000
+LIVE_LISTENERS_PER_PRINCIPAL_MAX = 10
+LIVE_POINTS_MAX = 20_000
+LIVE_CHANGES_KEPT = 256
+LIVE_HEARTBEAT_SECONDS = 15.0
+# A fold a second, and most of the 2 s until its numbers have to be out: one read serves all folds of this time.
+LIVE_PAUSE_SECONDS = 0.3
+LIVE_POLL_SECONDS = 15.0
+# Without RabbitMQ nobody tells of folds.
+LIVE_POLL_DEAF_SECONDS = 1.0
+LIVE_LIFE_MAX = timedelta(hours=1)
+
 AUDIT_LINKS_MAX = 1_000
 AUDIT_LINK_PAUSE_SECONDS = 0.5
 AUDIT_FINDINGS_MAX = 1_000

@@ -39,3 +39,8 @@ AUDIT_UNLINKED_AGE = Gauge(
     "analytics_audit_unlinked_age_seconds",
     "Age of the oldest audit record without a link; above a minute: as for analytics_audit_unlinked_records.",
 )
+LIVE_LISTENERS = Gauge("analytics_live_listeners", "Open streams of changes; at 1,000 the next one is refused.")
+LIVE_READS = Counter(
+    "analytics_live_reads_total",
+    "Queries for live streams: one for all listeners of a question; many a second: many different questions.",
+)

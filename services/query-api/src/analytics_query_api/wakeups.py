@@ -13,16 +13,18 @@ from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_core.messages import EXCHANGE, ROLLUP_COMPLETED, RollupCompleted
 from analytics_core.telemetry.logs import redact_text
 from analytics_query_api.cache import FreshnessCache
+from analytics_query_api.live.hub import LiveHub
 
 log = structlog.get_logger()
 
 
 class FoldListener:
-    """Feeds `rollup.completed` to the cache. Every replica has a queue of its own, which goes when it goes."""
+    """Feeds `rollup.completed` to cache and live streams. Every replica has a queue of its own that goes with it."""
 
-    def __init__(self, rabbitmq_url: str, cache: FreshnessCache) -> None:
+    def __init__(self, rabbitmq_url: str, cache: FreshnessCache, live: LiveHub) -> None:
         self._url = rabbitmq_url
         self._cache = cache
+        self._live = live
         self._first_try = asyncio.Event()
         self._first_try.set()
 
@@ -58,6 +60,7 @@ class FoldListener:
             # Only now is everything heard; what was folded before this moment is dropped.
             await self._cache.drop(None)
             self._cache.hears_of_folds = True
+            self._live.wake(None)
             self._first_try.set()
             backoff.reset()
             await _first_of(stop, ended)
@@ -85,7 +88,9 @@ class FoldListener:
         return broker
 
     async def _on_message(self, message: RollupCompleted | None) -> None:
-        await self._cache.drop(message.org_ids if message is not None else None)
+        org_ids = message.org_ids if message is not None else None
+        self._live.wake(org_ids)
+        await self._cache.drop(org_ids)
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -20,6 +20,7 @@ from analytics_query_api.audit.chain import Chainer
 from analytics_query_api.audit.hashing import ChainKeys
 from analytics_query_api.cache import FreshnessCache, redis_client
 from analytics_query_api.limits import AUDIT_POOL_SIZE
+from analytics_query_api.live.hub import LiveHub
 from analytics_query_api.reader import Reader
 from analytics_query_api.routes import ROUTES
 from analytics_query_api.settings import Settings
@@ -43,6 +44,7 @@ class Resources:
     dependencies: Dependencies
     audit: AuditLog
     folds: FoldListener
+    live: LiveHub
     chainer: Chainer
 
 
@@ -66,7 +68,9 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
         redis_client(settings.redis_url.get_secret_value()) as redis,
     ):
         cache = FreshnessCache(redis, settings.freshness_cache_ttl // timedelta(milliseconds=1))
-        folds = FoldListener(settings.rabbitmq_url.get_secret_value(), cache)
+        reader = Reader(database, settings.database_pool_size, now)
+        live = LiveHub(reader, lambda: cache.hears_of_folds)
+        folds = FoldListener(settings.rabbitmq_url.get_secret_value(), cache, live)
         audit = AuditLog(audit_database, settings.service_name)
         needed = {
             # Not the pool of the queries: a check that waits behind slow ones would take a busy service for a dead one.
@@ -80,23 +84,28 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
         app = build_http_app(
             AccessGuard(Authenticator(settings, now), audit, now),
             dependencies,
-            Reader(database, settings.database_pool_size, now),
+            reader,
             cache,
+            live,
         )
-        yield Resources(app, dependencies, audit, folds, Chainer(audit_database, ChainKeys(settings.chain_keys)))
+        yield Resources(app, dependencies, audit, folds, live, Chainer(audit_database, ChainKeys(settings.chain_keys)))
 
 
 def build_http_app(
-    guard: AccessGuard | None, dependencies: Dependencies, reader: Reader | None, cache: FreshnessCache | None
+    guard: AccessGuard | None,
+    dependencies: Dependencies,
+    reader: Reader | None,
+    cache: FreshnessCache | None,
+    live: LiveHub | None,
 ) -> Litestar:
-    """The HTTP application; without guard, reader and cache it can only describe itself."""
+    """The HTTP application; without any of them it can only describe itself."""
     return build_app(
         title=TITLE,
         description=DESCRIPTION,
         routes=ROUTES,
         guard=guard,
         dependencies=dependencies,
-        resources={"reader": reader, "freshness_cache": cache},
+        resources={"reader": reader, "freshness_cache": cache, "live": live},
     )
 
 
@@ -111,6 +120,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 resources.dependencies.watch(stop),
                 resources.folds.run(stop),
                 resources.chainer.run(stop),
+                resources.live.run(stop),
             )
         finally:
             # The last requests have their answers now, so nobody records any more.

@@ -30,6 +30,8 @@ API_VERSION = "1.0.0"
 OPENAPI_PATH = "/openapi"
 # Large enough for an export request; ingest, which takes batches of events, gives its own limit.
 BODY_BYTES_MAX = 1_000_000
+NOT_COMPRESSED = "not_compressed"
+"""In `opt` of a route whose answer leaves piece by piece: a compressor would keep the pieces."""
 
 
 def build_app(
@@ -72,7 +74,9 @@ def build_app(
             use_handler_docstrings=True,
         ),
         plugins=[DecimalSchema()],
-        compression_config=CompressionConfig(backend="gzip", minimum_size=1024, gzip_compress_level=5),
+        compression_config=CompressionConfig(
+            backend="gzip", minimum_size=1024, gzip_compress_level=5, exclude_opt_key=NOT_COMPRESSED
+        ),
         request_max_body_size=body_bytes_max,
         logging_config=None,
         debug=False,

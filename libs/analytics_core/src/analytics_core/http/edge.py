@@ -37,6 +37,9 @@ class Edge:
         if scope["type"] == ScopeType.HTTP:
             await self._observed(scope, receive, send)
         else:
+            if scope["type"] == ScopeType.WEBSOCKET:
+                given = dict(scope["headers"]).get(b"x-request-id")
+                scope["analytics_request_id"] = _request_id(given)  # type: ignore[typeddict-unknown-key]
             await self._app(scope, receive, send)
 
     async def _observed(self, scope: HTTPScope, receive: Receive, send: Send) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
 from litestar.exceptions import ImproperlyConfiguredException
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler, WebsocketRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from analytics_core.access import (
@@ -80,7 +81,7 @@ class AccessGuard:
             decided_at=self._clock(),
             decision=decision,
             request_id=str(connection.scope.get("analytics_request_id", "")),
-            method=str(connection.scope.get("method", "")),
+            method=str(connection.scope.get("method", "GET")),
             path=connection.scope["path"],
         )
         record = asyncio.ensure_future(self._audit.record(entry))
@@ -112,6 +113,10 @@ def _refusal(decision: AnyDecision) -> Exception:
             return Forbidden(f"this needs the role {role.value}")
 
 
+# A WebSocket is refused with a close, before anything else has been said.
+_ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.close"})
+
+
 class AuditBarrier:
     """ASGI middleware: no answer leaves before the decision behind it is in the audit log; 503 if it cannot be."""
 
@@ -124,7 +129,7 @@ class AuditBarrier:
         async def send_after_record(message: Message) -> None:
             # Raising here would not do: Litestar takes the answer for started and lets the error through to the server.
             nonlocal withheld
-            if message["type"] == "http.response.start" and not await _is_recorded(scope):
+            if message["type"] in _ANSWERS and not await _is_recorded(scope):
                 withheld = True
                 await _send_instead(scope, receive, send)
             if not withheld:
@@ -147,20 +152,23 @@ async def _is_recorded(scope: Scope) -> bool:
 
 
 async def _send_instead(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == ScopeType.WEBSOCKET:
+        await send({"type": "websocket.close", "code": 1013, "reason": "the audit log cannot be written"})
+        return
     request: Request[Any, Any, Any] = Request(scope)
     error = Unavailable("the audit log cannot be written", retry_after_seconds=RETRY_AFTER_SECONDS)
     await on_api_error(request, error).to_asgi_response(app=None, request=request)(scope, receive, send)
 
 
-def provide_decision(request: Request[Any, Any, Any]) -> Decision:
+def provide_decision(scope: Scope) -> Decision:
     """Dependency: the decision that let this request in."""
-    decision: Decision = request.scope["analytics_access"]  # type: ignore[typeddict-item]
+    decision: Decision = scope["analytics_access"]  # type: ignore[typeddict-item]
     return decision
 
 
-def provide_scope(request: Request[Any, Any, Any]) -> OrgScope:
+def provide_scope(scope: Scope) -> OrgScope:
     """Dependency: the organisation that this request may touch."""
-    decision: AnyDecision = request.scope["analytics_access"]  # type: ignore[typeddict-item]
+    decision: AnyDecision = scope["analytics_access"]  # type: ignore[typeddict-item]
     if not isinstance(decision, Decision) or decision.scope is None:
         raise Forbidden("not allowed")
     return decision.scope
@@ -183,7 +191,9 @@ def provide_platform_scope(request: Request[Any, Any, Any]) -> PlatformScope:
 def check_routes_are_guarded(handlers: Iterable[BaseRouteHandler]) -> None:
     """Raise at start when a route neither names its action nor says that it is public."""
     for handler in handlers:
-        if not isinstance(handler, HTTPRouteHandler) or handler.http_methods == {"OPTIONS"}:
+        if isinstance(handler, HTTPRouteHandler) and handler.http_methods == {"OPTIONS"}:
+            continue
+        if not isinstance(handler, (HTTPRouteHandler, WebsocketRouteHandler)):
             continue
         if not {"action", "public"} & set(handler.opt):
             raise ImproperlyConfiguredException(f"{handler.paths}: the route has neither an action nor `public`")

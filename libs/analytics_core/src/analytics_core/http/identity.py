@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -82,7 +83,8 @@ class Authenticator:
         # A token may hold anything; what PyJWT does not expect in one makes the token wrong, not the service.
         except (jwt.PyJWTError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise Unauthenticated(f"the bearer token does not hold: {error}") from None
-        return _principal(claims["sub"], claims.get("roles", []), claims.get("orgs", []))
+        principal = _principal(claims["sub"], claims.get("roles", []), claims.get("orgs", []))
+        return replace(principal, expires_at=_time(claims["exp"]))
 
     async def _key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is not None:
@@ -126,7 +128,7 @@ class Authenticator:
         expected = actor_signature(
             secret.get_secret_value(),
             int(match["time"]),
-            str(connection.scope.get("method", "")),
+            str(connection.scope.get("method", "GET")),
             _target(connection),
             headers["subject"],
             headers["roles"],
@@ -158,6 +160,11 @@ def _single(connection: Connection, name: str) -> str:
     if len(values) > 1 or any(len(value) > HEADER_BYTES_MAX for value in values):
         raise Unauthenticated(f"{name}: given more than once, or too long")
     return values[0] if values else ""
+
+
+def _time(seconds: float) -> datetime:
+    """As late as there is a date for."""
+    return datetime.fromtimestamp(min(seconds, 32_503_680_000), UTC)
 
 
 def _listed(value: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Changes of an organisation's numbers, pushed to those who watch."""
