@@ -254,3 +254,14 @@ def test_a_service_that_is_away_is_said_and_comes_back(tmp_path: Path, free_port
         assert away.headers["content-type"] == "application/problem+json"
         assert int(away.headers["retry-after"]) > 0
         assert running.gateway.get("/analytics/v1/usage").status == 200
+
+
+def test_a_websocket_may_be_asked_for(running: Running) -> None:
+    """The handshake reaches the service, and nothing else of a connection is the caller's to choose."""
+    target = f"/analytics/v1/orgs/{ORG}/usage/stream"
+    asked = running.gateway.get(target, "Upgrade: websocket", "Sec-WebSocket-Key: abc", "Sec-WebSocket-Version: 13")
+    other = running.gateway.get(target, "Upgrade: h2c", "Last-Event-ID: 7")
+
+    headers, plain = dict(asked.body["headers"]), dict(other.body["headers"])
+    assert (headers["upgrade"], headers["connection"], headers["sec-websocket-key"]) == ("websocket", "upgrade", "abc")
+    assert ("connection" in plain, plain["last-event-id"]) == (False, "7")

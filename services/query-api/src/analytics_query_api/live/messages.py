@@ -59,6 +59,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: EndReason
 
 
+class StreamedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message as a Server-Sent Event."""
+
+    event: Literal["usage", "end"]
+    data: Annotated[str, Meta(description="The message as JSON; see contracts/messages/live.md.")]
+    id: str | msgspec.UnsetType = msgspec.UNSET
+
+
 def encoded_point(row: Any, question: Question) -> bytes:
     """A row of the series as the bytes of a `LivePoint`: equal for equal rows."""
     values = dict(row)

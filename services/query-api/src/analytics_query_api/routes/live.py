@@ -17,7 +17,7 @@ from analytics_core.http.app import API_PREFIX, NOT_COMPRESSED
 from analytics_core.http.money import JSON
 from analytics_core.http.problems import problem_responses
 from analytics_query_api.live.hub import LiveHub, Messages
-from analytics_query_api.live.messages import Ended, EndReason, LivePoint, as_event
+from analytics_query_api.live.messages import Ended, EndReason, StreamedEvent, as_event
 from analytics_query_api.live.question import live_question
 from analytics_query_api.routes.parameters import MODEL_ID
 
@@ -57,7 +57,7 @@ _LAST_ID = "The `id` of the last message that arrived: only what has changed sin
     security=[{"bearer": []}],
     responses={
         200: ResponseSpec(
-            data_container=LivePoint,
+            data_container=StreamedEvent,
             description="A stream of events, each with the points that have changed; see contracts/messages/live.md",
             media_type="text/event-stream",
             generate_examples=False,
