@@ -8,7 +8,7 @@ from analytics_core.buckets import DAY, HOUR
 from analytics_core.errors import FieldError, InvalidRequest
 from analytics_core.query.question import Dimension, Question, only
 from analytics_core.query.zones import TIME_MIN, UTC_ZONE, Granularity, floor, parse_zone
-from analytics_query_api.limits import MODEL_ID_CHARACTERS_MAX, MODEL_IDS_MAX
+from analytics_query_api.limits import FILTER_VALUES_MAX, VALUE_CHARACTERS_MAX
 from analytics_query_api.periods import parse_time
 
 Value = TypeVar("Value")
@@ -40,9 +40,9 @@ def live_question(parameters: Sequence[tuple[str, str]], now: datetime) -> Quest
     zone = one("timezone", parse_zone, UTC_ZONE)
     group_by = one("groupBy", _group_by, NO_GROUPS)
     model_ids = tuple(sorted(set(given.get("modelId", []))))
-    if len(model_ids) > MODEL_IDS_MAX or not all(0 < len(each) <= MODEL_ID_CHARACTERS_MAX for each in model_ids):
+    if len(model_ids) > FILTER_VALUES_MAX or not all(0 < len(each) <= VALUE_CHARACTERS_MAX for each in model_ids):
         errors.append(
-            FieldError("modelId", f"at most {MODEL_IDS_MAX} models of 1 to {MODEL_ID_CHARACTERS_MAX} characters")
+            FieldError("modelId", f"at most {FILTER_VALUES_MAX} models of 1 to {VALUE_CHARACTERS_MAX} characters")
         )
     if any("\0" in each for each in model_ids):
         errors.append(FieldError("modelId", "has a NUL character"))
