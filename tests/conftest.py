@@ -11,6 +11,19 @@ from tests.support.processes import ServiceProcesses
 from tests.support.stack import Database, ObjectStore, RabbitMq, Servers, start_servers
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The long form of the crash tests, and their negative controls."""
+    group = parser.getgroup("crash", "tests/crash")
+    group.addoption("--crash-rounds", type=int, default=1, metavar="N", help="strike every point N times (default: 1)")
+    group.addoption("--crash-seed", type=int, metavar="SEED", help="repeat a run")
+    group.addoption(
+        "--crash-sabotage",
+        default="",
+        metavar="NAME",
+        help="take a guard away: the tests have to fail, see tests/crash/sabotage.py",
+    )
+
+
 @pytest.fixture(scope="session")
 def servers() -> Servers:
     """The test stack, running; its addresses are in `servers.env` and `servers.stack.ports`."""

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Self
 
 CHUNK_BYTES = 65_536
+PASSED_SECONDS = 0.2
 
 
 class FaultProxy:
@@ -17,6 +19,7 @@ class FaultProxy:
         self._open: set[_Forwarding] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepts = True
+        self.trap: _Trap | None = None
 
     @classmethod
     @asynccontextmanager
@@ -54,6 +57,31 @@ class FaultProxy:
             if forwarding.is_answer:
                 forwarding.flowing.clear()
 
+    def cut_at(self, text: bytes, *, passes: bool, times: int) -> "_Trap":
+        """Reset the connection on which a client sends `text`, so many times.
+
+        `passes`: the server still gets it and does what it says, but its answer is lost; else it never gets it.
+        """
+        self.trap = _Trap(text, passes=passes, left=times)
+        return self.trap
+
+    def corrupt_next_answer(self, longer_than: int) -> "_Trap":
+        """Flip the bits in the middle of the next large piece of an answer, as bad memory does."""
+        self.trap = _Trap(b"", passes=True, left=1, longer_than=longer_than)
+        return self.trap
+
+    def deafen(self, question: "_Forwarding") -> None:
+        """The answers to this direction's questions are lost from now on."""
+        for forwarding in self._open:
+            if forwarding.is_answer and forwarding.partner is question:
+                forwarding.flowing.clear()
+
+    def reset_answers(self, question: "_Forwarding") -> None:
+        """The client of this direction sees its connection reset."""
+        for forwarding in self._open:
+            if forwarding.partner is question:
+                forwarding.writer.transport.abort()
+
     def refuse(self) -> None:
         """The server is gone: open connections are reset, new ones at once."""
         self._accepts = False
@@ -68,10 +96,10 @@ class FaultProxy:
             writer.transport.abort()
             return
         server_reader, server_writer = await asyncio.open_connection(*self._target)
-        for forwarding in (
-            _Forwarding(reader, server_writer, is_answer=False),
-            _Forwarding(server_reader, writer, is_answer=True),
-        ):
+        questions = _Forwarding(self, reader, server_writer, is_answer=False)
+        answers = _Forwarding(self, server_reader, writer, is_answer=True)
+        answers.partner = questions
+        for forwarding in (questions, answers):
             self._open.add(forwarding)
             task = asyncio.create_task(self._forward(forwarding))
             self._tasks.add(task)
@@ -84,13 +112,36 @@ class FaultProxy:
             self._open.discard(forwarding)
 
 
+@dataclass
+class _Trap:
+    """Springs on what passes; `sprung` counts how often it has."""
+
+    text: bytes
+    passes: bool
+    left: int
+    longer_than: int | None = None
+    sprung: int = 0
+
+    def springs(self, data: bytes, *, is_answer: bool) -> bool:
+        fits = len(data) > self.longer_than if self.longer_than is not None else self.text in data
+        if not self.left or is_answer == (self.longer_than is None) or not fits:
+            return False
+        self.left -= 1
+        self.sprung += 1
+        return True
+
+
 class _Forwarding:
     """One direction of one connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+    def __init__(
+        self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
+    ) -> None:
+        self._proxy = proxy
         self._reader = reader
         self.writer = writer
         self.is_answer = is_answer
+        self.partner: _Forwarding | None = None
         self.flowing = asyncio.Event()
         self.flowing.set()
 
@@ -99,7 +150,20 @@ class _Forwarding:
             with suppress(OSError):
                 while data := await self._reader.read(CHUNK_BYTES):
                     await self.flowing.wait()
-                    self.writer.write(data)
-                    await self.writer.drain()
+                    trap = self._proxy.trap
+                    springs = trap is not None and trap.springs(data, is_answer=self.is_answer)
+                    if trap is not None and springs and trap.longer_than is not None:
+                        middle = len(data) // 2
+                        data = data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+                        springs = False
+                    if trap is None or not springs or trap.passes:
+                        self.writer.write(data)
+                        await self.writer.drain()
+                    if springs:
+                        # Time for the server to do what it was told, with nobody left to hear of it.
+                        self._proxy.deafen(self)
+                        await asyncio.sleep(PASSED_SECONDS if trap is not None and trap.passes else 0)
+                        self._proxy.reset_answers(self)
+                        return
         finally:
             self.writer.transport.abort()

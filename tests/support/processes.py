@@ -13,6 +13,7 @@ from typing import Self
 
 import httpx
 
+PROJECT = Path(__file__).resolve().parents[2]
 READY_PATIENCE_S = 60
 POLL_S = 0.05
 
@@ -20,15 +21,16 @@ POLL_S = 0.05
 class ServiceProcess:
     """One running console script with its own log file."""
 
-    def __init__(self, script: str, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, script: str, env: Mapping[str, str], log: Path, launcher: str | None = None) -> None:
         self.script = script
         self.url = f"http://127.0.0.1:{env['HTTP_PORT']}" if "HTTP_PORT" in env else ""
         self.log_file = log
-        program = Path(sys.prefix) / "bin" / script
+        program = [Path(sys.prefix) / "bin" / script] if launcher is None else [sys.executable, "-m", launcher, script]
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [program],
+                program,
                 env={"PATH": os.defpath, "HTTP_HOST": "127.0.0.1", **env},
+                cwd=PROJECT if launcher else None,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -43,6 +45,11 @@ class ServiceProcess:
     def exit_code(self) -> int | None:
         """None while it runs; minus the signal's number when a signal ended it."""
         return self._process.poll()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it was stopped by SIGSTOP and not continued."""
+        return "\nState:\tT" in Path(f"/proc/{self.pid}/status").read_text()
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
@@ -102,10 +109,15 @@ class ServiceProcesses:
         self._started: list[ServiceProcess] = []
         self._logs = tempfile.TemporaryDirectory(prefix="service-logs-")
 
-    def start(self, script: str, env: Mapping[str, str], *, wait: bool = True) -> ServiceProcess:
-        """Starts a console script (such as `analytics-ingest`) with exactly `env`; returns when it is ready."""
+    def start(
+        self, script: str, env: Mapping[str, str], *, wait: bool = True, launcher: str | None = None
+    ) -> ServiceProcess:
+        """Starts a console script (such as `analytics-ingest`) with exactly `env`; returns when it is ready.
+
+        A launcher is a module that runs the script in its own way.
+        """
         log = Path(self._logs.name) / f"{len(self._started)}-{script}.log"
-        process = ServiceProcess(script, env, log)
+        process = ServiceProcess(script, env, log, launcher)
         self._started.append(process)
         return process.wait_until_ready() if wait else process
 

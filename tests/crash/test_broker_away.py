@@ -5,32 +5,36 @@ import time
 
 import pytest
 
-from tests.crash.ingest.ledger import Ledger
-from tests.integration.ingest.streaming import IngestStage, metric, publish, wait_for
+from tests.crash.ledger import Ledger
+from tests.crash.stage import CrashStage
+from tests.integration.ingest.streaming import metric, wait_for
 from tests.support.fault_proxy import FaultProxy
+
+RESTARTS = "analytics_ingestion_reader_restarts_total"
+# Where the flipped bits lie decides how it shows.
+BROKEN = ("no_answer", "connection_closed", "corrupt_chunk", "stalled")
 
 pytestmark = pytest.mark.timeout(300)
 
 
-async def received(stage: IngestStage, count: int) -> None:
+async def received(stage: CrashStage, count: int) -> None:
     await asyncio.to_thread(stage.wait_until_received, count)
 
 
-def through(stage: IngestStage, proxy: FaultProxy) -> str:
+def through(stage: CrashStage, proxy: FaultProxy) -> str:
     """The stream's URL, by way of the proxy."""
     return stage.rabbitmq.stream_url.replace(f":{stage.rabbitmq.stream_port}/", f":{proxy.port}/")
 
 
-async def test_a_connection_that_hangs_is_replaced(stage: IngestStage) -> None:
+async def test_a_connection_that_hangs_is_replaced(stage: CrashStage, ledger: Ledger) -> None:
     """No packet and no reset, as behind a firewall that forgot the connection: heartbeats alone would take a minute."""
-    ledger = Ledger(1)
     async with FaultProxy.open(stage.rabbitmq.host, stage.rabbitmq.stream_port) as proxy:
-        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        await stage.publish(ledger, 2000)
         service = await asyncio.to_thread(stage.start, RABBITMQ_STREAM_URL=through(stage, proxy))
         await received(stage, 2000)
 
         proxy.freeze()
-        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        await stage.publish(ledger, 2000)
         hung_at = time.monotonic()
         await received(stage, 4000)
 
@@ -40,16 +44,15 @@ async def test_a_connection_that_hangs_is_replaced(stage: IngestStage) -> None:
         assert await asyncio.to_thread(service.stop) == 0
 
 
-async def test_an_outage_of_the_broker_is_waited_out(stage: IngestStage) -> None:
+async def test_an_outage_of_the_broker_is_waited_out(stage: CrashStage, ledger: Ledger) -> None:
     """As when the broker restarts: refused for a while, and then everything is there again."""
-    ledger = Ledger(2)
     async with FaultProxy.open(stage.rabbitmq.host, stage.rabbitmq.stream_port) as proxy:
-        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        await stage.publish(ledger, 2000)
         service = await asyncio.to_thread(stage.start, RABBITMQ_STREAM_URL=through(stage, proxy))
         await received(stage, 2000)
 
         proxy.refuse()
-        await publish(stage.rabbitmq, list(ledger.bodies(2000)))
+        await stage.publish(ledger, 2000)
         refused = "analytics_ingestion_reader_restarts_total"
         await asyncio.to_thread(
             wait_for, lambda: (metric(service, refused, reason="not_connected") or 0) >= 3, "three tries"
@@ -62,3 +65,19 @@ async def test_an_outage_of_the_broker_is_waited_out(stage: IngestStage) -> None
         assert time.monotonic() - back_at < 30
         ledger.check(stage)
         assert await asyncio.to_thread(service.stop) == 0
+
+
+async def test_a_frame_that_arrives_broken_is_read_again(stage: CrashStage, ledger: Ledger) -> None:
+    """The checksum tells; rstream's listener dies of it without a word, so that only the silence can be noticed."""
+    async with FaultProxy.open(stage.rabbitmq.host, stage.rabbitmq.stream_port) as proxy:
+        service = await asyncio.to_thread(stage.start, RABBITMQ_STREAM_URL=through(stage, proxy))
+        await stage.publish(ledger, 500)
+        await received(stage, 500)
+        trap = proxy.corrupt_next_answer(longer_than=20_000)
+        await stage.publish(ledger, 2000)
+        await received(stage, 2500)
+
+        assert trap.sprung == 1
+        assert sum(metric(service, RESTARTS, reason=reason) or 0 for reason in BROKEN) >= 1
+        ledger.check(stage)
+        assert stage.totals()["received"] == 2500
