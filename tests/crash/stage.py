@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import psycopg
+
 from analytics_client import UsagePublisher
 from tests.crash.ledger import Ledger
 from tests.integration.ingest.streaming import STREAM, IngestStage, wait_for
@@ -104,7 +106,7 @@ class CrashStage(IngestStage):
     def _is_behind(self, ledger: Ledger, ahead: int) -> bool:
         try:
             return ledger.confirmed < self.position() + ahead
-        except OSError:
+        except psycopg.OperationalError:  # the database may be what has just been struck
             return False
 
 

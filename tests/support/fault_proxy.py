@@ -57,17 +57,17 @@ class FaultProxy:
             if forwarding.is_answer:
                 forwarding.flowing.clear()
 
-    def cut_at(self, text: bytes, *, passes: bool, times: int) -> "_Trap":
-        """Reset the connection on which a client sends `text`, so many times.
+    def cut_at(self, text: bytes, *, after: bytes, passes: bool) -> "_Trap":
+        """Reset the next connection on which a client sends `text` and has sent `after` since it last did.
 
         `passes`: the server still gets it and does what it says, but its answer is lost; else it never gets it.
         """
-        self.trap = _Trap(text, passes=passes, left=times)
+        self.trap = _Trap(text, after=after, passes=passes)
         return self.trap
 
     def corrupt_next_answer(self, longer_than: int) -> "_Trap":
         """Flip the bits in the middle of the next large piece of an answer, as bad memory does."""
-        self.trap = _Trap(b"", passes=True, left=1, longer_than=longer_than)
+        self.trap = _Trap(b"", after=b"", passes=True, longer_than=longer_than)
         return self.trap
 
     def deafen(self, question: "_Forwarding") -> None:
@@ -114,21 +114,24 @@ class FaultProxy:
 
 @dataclass
 class _Trap:
-    """Springs on what passes; `sprung` counts how often it has."""
+    """Springs once, on what passes."""
 
     text: bytes
+    after: bytes
     passes: bool
-    left: int
     longer_than: int | None = None
-    sprung: int = 0
+    sprung: bool = False
 
-    def springs(self, data: bytes, *, is_answer: bool) -> bool:
-        fits = len(data) > self.longer_than if self.longer_than is not None else self.text in data
-        if not self.left or is_answer == (self.longer_than is None) or not fits:
+    def springs(self, data: bytes, forwarding: "_Forwarding") -> bool:
+        if self.sprung or forwarding.is_answer == (self.longer_than is None):
             return False
-        self.left -= 1
-        self.sprung += 1
-        return True
+        if self.longer_than is not None:
+            self.sprung = len(data) > self.longer_than
+            return self.sprung
+        forwarding.has_sent |= self.after in data
+        if self.text in data:
+            self.sprung, forwarding.has_sent = forwarding.has_sent, False
+        return self.sprung
 
 
 class _Forwarding:
@@ -142,6 +145,7 @@ class _Forwarding:
         self.writer = writer
         self.is_answer = is_answer
         self.partner: _Forwarding | None = None
+        self.has_sent = False
         self.flowing = asyncio.Event()
         self.flowing.set()
 
@@ -151,7 +155,7 @@ class _Forwarding:
                 while data := await self._reader.read(CHUNK_BYTES):
                     await self.flowing.wait()
                     trap = self._proxy.trap
-                    springs = trap is not None and trap.springs(data, is_answer=self.is_answer)
+                    springs = trap is not None and trap.springs(data, self)
                     if trap is not None and springs and trap.longer_than is not None:
                         middle = len(data) // 2
                         data = data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
