@@ -54,6 +54,8 @@ class Platform:
     partitions: int
     publisher: Publisher
     _processes: ServiceProcesses
+    # One connection for every look: a new one costs PostgreSQL as much as a thousand events.
+    _monitor: psycopg.Connection
     services: dict[str, ServiceProcess] = field(default_factory=dict)
 
     @property
@@ -74,8 +76,7 @@ class Platform:
             self.services.pop(name).stop()
 
     def progress(self) -> Progress:
-        with psycopg.connect(self.database.superuser_dsn) as connection:
-            row = connection.execute(PROGRESS.encode()).fetchone()
+        row = self._monitor.execute(PROGRESS.encode()).fetchone()
         assert row
         return Progress(time.monotonic(), self.publisher.published, *row)
 
@@ -114,10 +115,11 @@ def platform(partitions: int = 1, *, by_org: bool = True) -> Iterator[Platform]:
         stack_places.database(servers) as database,
         stack_places.virtual_host(servers) as rabbitmq,
         ServiceProcesses() as processes,
+        psycopg.connect(database.superuser_dsn, autocommit=True) as monitor,
     ):
         streams = [STREAM] if partitions == 1 else [f"{STREAM}-{number}" for number in range(partitions)]
         publisher = Publisher(rabbitmq, streams, by_org=by_org)
-        made = Platform(database, rabbitmq, partitions, publisher, processes)
+        made = Platform(database, rabbitmq, partitions, publisher, processes, monitor)
         made.start("ingest", "rollup")
         # Ingest has declared the stream; now somebody can publish to it.
         with publisher:
