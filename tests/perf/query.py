@@ -30,6 +30,7 @@ import psycopg
 from analytics_core.access import scope_for_accepted_job
 from analytics_query_api.cache import FreshnessCache, redis_client
 from analytics_query_api.freshness import ModelFacts, PipelineFacts
+from tests.perf.load.platform import STACK
 from tests.support import stack_places
 from tests.support.callers import JWT_SECRET, token
 from tests.support.open_load import Load, Sample, percentile
@@ -201,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=20, help="how long each question is asked (default: 20)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     options = parser.parse_args(arguments)
-    servers = start_servers()
+    servers = start_servers(STACK)
     with stack_places.database(servers) as place:
         found = bench(servers, place, options)
     if options.json:

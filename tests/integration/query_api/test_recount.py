@@ -1,5 +1,7 @@
 """Any question of the API against a recount from the events: zones, grains, groups, filters and pages at random."""
 
+import csv
+import io
 import json
 import random
 from bisect import bisect_right
@@ -26,6 +28,7 @@ from analytics_rollup.dimensions import fold_dimensions
 from analytics_rollup.fold import Claim, fold
 from tests.integration.query_api.conftest import Api, OpenApi
 from tests.support.batches import StoredEvent, in_batches, random_events, store
+from tests.support.callers import bearer
 from tests.support.stack import Database
 
 # Berlin changes on March 29, Lord Howe (by half an hour) on April 5; Cairo's day of April 24 begins at 01:00.
@@ -238,3 +241,124 @@ async def _close_days(database: WriteDatabase, place: Database) -> None:
             return
         await close_day(database)
     raise AssertionError("days do not close")
+
+
+def whole(**more: Any) -> dict[str, Any]:
+    return {"start": FIRST.isoformat(), "end": (FIRST + LENGTH).isoformat(), **more}
+
+
+async def test_failures_are_attributed_in_the_order_of_their_impact(filled: Filled) -> None:
+    expected: dict[tuple[object, ...], int] = defaultdict(int)
+    for event in filled.events:
+        if event.status != "success":
+            expected[event.client_id, event.error_code] += 1
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        body = (await filled.api.get(f"/orgs/{filled.org_id}/reliability/errors", **whole(limit=3), **cursor)).json()
+        found += body["errors"]
+        if body["nextCursor"] is None:
+            break
+        cursor = {"cursor": body["nextCursor"]}
+
+    counts = [group["failedCount"] for group in found]
+    assert {(group["clientId"], group["errorCode"]): group["failedCount"] for group in found} == expected
+    assert len(found) == len(expected)
+    assert counts == sorted(counts, reverse=True)
+    assert body["totals"]["failedCount"] == sum(counts)
+    assert sum(group["share"] for group in found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dimension", ["model", "client", "actor", "status", "errorCode", "project"])
+async def test_the_values_of_a_dimension_are_those_of_the_events(filled: Filled, dimension: str) -> None:
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        path = f"/orgs/{filled.org_id}/dimensions/{dimension}"
+        body = (await filled.api.get(path, **whole(limit=2), **cursor)).json()
+        found += body["values"]
+        if body["nextCursor"] is None:
+            break
+        cursor = {"cursor": body["nextCursor"]}
+
+    values = [value_of(event, dimension) for event in filled.events]
+    assert {value["value"]: value["invocations"] for value in found} == {each: values.count(each) for each in values}
+    assert len(found) == len(set(values))
+
+
+async def test_an_unknown_dimension_is_a_422_that_names_the_known_ones(filled: Filled) -> None:
+    response = await filled.api.get(f"/orgs/{filled.org_id}/dimensions/region", **whole())
+
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"field": "dimension", "detail": "supported are model, client, actor, status, errorCode, project"}
+    ]
+
+
+async def test_all_organisations_are_the_sum_of_each(filled: Filled) -> None:
+    """For the platform's administrator alone."""
+    asked = whole(granularity="day", timezone="Asia/Kolkata")
+    own = (await filled.api.get(f"/orgs/{filled.org_id}/usage", **asked)).json()
+    everybody = (await filled.api.get("/usage", **asked, groupBy="org")).json()
+    one = (await filled.api.get("/usage", **asked, orgId=str(filled.org_id))).json()
+    refused = await filled.api.get("/usage", headers=bearer("org:admin", orgs=[filled.org_id]), **asked)
+
+    assert len({point["orgId"] for point in everybody["series"]}) == 2
+    assert everybody["totals"]["invocations"] == sum(point["invocations"] for point in everybody["series"])
+    assert [point for point in everybody["series"] if point.pop("orgId") == str(filled.org_id)] == own["series"]
+    assert (one["series"], one["totals"]) == (own["series"], own["totals"])
+    assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("group_by", [{}, {"groupBy": "model,client"}])
+async def test_filled_up_every_bucket_has_every_group(filled: Filled, group_by: dict[str, str]) -> None:
+    asked = whole(granularity="day", timezone="Europe/Berlin", status="timeout", **group_by)
+    plain = (await filled.api.get(f"/orgs/{filled.org_id}/usage", **asked)).json()
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = (await filled.api.get(f"/orgs/{filled.org_id}/usage", **asked, fill="zero", limit=17, **cursor)).json()
+        found += page["series"]
+        assert page["totals"] == plain["totals"]
+        if page["nextCursor"] is None:
+            break
+        cursor = {"cursor": page["nextCursor"]}
+
+    groups = {(point.get("modelId"), point.get("clientId")) for point in plain["series"]}
+    keys = [(point["bucketStart"], point.get("modelId"), point.get("clientId")) for point in found]
+    assert [point for point in found if point["invocations"]] == plain["series"]
+    assert len(keys) == len(set(keys)) == 33 * len(groups)
+    assert sum(point["invocations"] for point in found) == plain["totals"]["invocations"]
+
+
+async def test_the_period_before_has_as_many_days_and_its_own_totals(filled: Filled) -> None:
+    """Across the change of clocks in Berlin a week before is not 168 hours before."""
+    end, start, before = ("2026-04-05T00:00:00+02:00", "2026-03-29T00:00:00+01:00", "2026-03-22T00:00:00+01:00")
+    path = f"/orgs/{filled.org_id}/reliability"
+    zone: dict[str, Any] = {"granularity": "day", "timezone": "Europe/Berlin"}
+
+    body = (await filled.api.get(path, start=start, end=end, compare="previous", **zone)).json()
+    previous = (await filled.api.get(path, start=before, end=start, **zone)).json()
+
+    assert body["previous"]["totals"] == previous["totals"]
+    assert (body["previous"]["start"], body["previous"]["end"]) == ("2026-03-21T23:00:00Z", "2026-03-28T23:00:00Z")
+
+
+@pytest.mark.parametrize("report", ["usage", "reliability"])
+async def test_csv_has_the_points_of_json_and_links_the_next_page(filled: Filled, report: str) -> None:
+    path, asked = f"/orgs/{filled.org_id}/{report}", whole(granularity="month", groupBy="actor", timezone="UTC")
+    headers = bearer("admin")
+    points = (await filled.api.get(path, **asked)).json()["series"]
+
+    response = await filled.api.get(path, headers=headers | {"Accept": "text/csv"}, **asked | {"limit": 2})
+    link = response.headers["link"]
+    rest = await filled.api.client.get(
+        f"/analytics/v1{path}{link[1 : link.index('>')]}", headers=headers | {"Accept": "text/csv"}
+    )
+
+    rows = [*csv.DictReader(io.StringIO(response.text)), *csv.DictReader(io.StringIO(rest.text))]
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert [row["bucketStart"] for row in rows][:2] == [point["bucketStart"] for point in points][:2]
+    assert [row["actorId"] for row in rows][:2] == [point["actorId"] or "" for point in points][:2]
+    assert [int(row["invocations"]) for row in rows][:2] == [point["invocations"] for point in points][:2]
+    assert "modelId" not in rows[0]

@@ -41,7 +41,7 @@ def answer_series(
         kind = UsagePoint if isinstance(report, UsageReport) else ReliabilityPoint
         body = to_csv(report.series, kind, selection.question.group_by)
         headers = {"Link": f'<{_next_page(request, report.next_cursor)}>; rel="next"'} if report.next_cursor else {}
-        return _conditional(request, body, f"{CSV}; charset=utf-8", digest.hexdigest(), headers)
+        return _conditional(request, body, CSV, digest.hexdigest(), headers)
     whole: Any = msgspec.structs.replace(rest, series=cast("Any", msgspec.Raw(series)))
     body = JSON.encode(whole)
     return _conditional(request, body, "application/json", digest.hexdigest(), {})

@@ -81,6 +81,7 @@ class FreshnessCache:
         self.hears_of_folds = False
         """Whether `drop` is called when rollups change. While it is not, facts about models are not taken from here."""
         self._owes_drop = False
+        self._failed_drops = 0
 
     async def look_up(self, scope: OrgScope) -> CachedFacts:
         """All facts in one round trip."""
@@ -124,7 +125,13 @@ class FreshnessCache:
         for key in keys:
             # Outlives all facts of the generation before; then the empty one is new again.
             batch.set(key, generation, px=2 * self._ttl_ms)
-        self._owes_drop = await self._try(batch.execute) is None
+        failed_before = self._failed_drops
+        if await self._try(batch.execute) is None:
+            self._owes_drop = True
+            self._failed_drops += 1
+        elif org_ids is None and self._failed_drops == failed_before:
+            # Only a drop of everything makes good what failed, and only what failed before it began.
+            self._owes_drop = False
 
     def _may_trust_models(self) -> bool:
         return self.hears_of_folds and not self._owes_drop
