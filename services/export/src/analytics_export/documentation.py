@@ -18,11 +18,15 @@ from analytics_export.responses import (
     WebhookCall,
 )
 from analytics_export.routes.templates import ExportTemplate, ExportTemplates, TemplateColumn
+from analytics_export.routes.webhook_secret import WebhookSecret
+from analytics_export.schedule_requests import ChangeSchedule, CreateSchedule
+from analytics_export.schedule_responses import ExportSchedule, ExportScheduleList, ScheduleLastRun, ScheduleNextRun
 from analytics_export.verification import Check, Difference, Verification
 
 _STRUCTS = (
     CreateExport, TimeRange, Delivery, Webhook, Filters, Export, ExportRange, ExportError, ExportLinks, ExportList,
     ExportProgress, ExportTotals, WebhookCall, ExportTemplates, ExportTemplate, TemplateColumn,
+    CreateSchedule, ChangeSchedule, ExportSchedule, ExportScheduleList, ScheduleNextRun, ScheduleLastRun, WebhookSecret,
     Verification, Check, Difference,
 )  # fmt: skip
 

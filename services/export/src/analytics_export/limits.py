@@ -56,6 +56,7 @@ STALE_UPLOADS_EVERY = timedelta(hours=1)
 
 WEBHOOK_URL_CHARACTERS_MAX = 2_000
 WEBHOOK_TIMEOUT_SECONDS = 10.0
+WEBHOOK_CALLS_MAX = 4
 WEBHOOK_ATTEMPTS_MAX = 10
 WEBHOOK_RETRY_DELAY_MAX = timedelta(hours=1)
 
@@ -65,6 +66,12 @@ CLEAN_UP_SECONDS = 5.0
 
 PERIOD_MIN = timedelta(hours=1)
 CRON_CHARACTERS_MAX = 100
+SCHEDULES_PER_ORG_MAX = 100
+SCHEDULE_NAME_CHARACTERS_MAX = 100
+CATCH_UP_PERIODS_MAX = 100
+"""Missed periods that a schedule makes up for, the last ones; older ones are counted and given up."""
+PERIODS_CHECKED = 13
+"""The coming periods that a new schedule is tried with: a year of months."""
 
 WAKE_UPS_WAITING_MAX = 1_000
 QUEUE_GAUGE_SECONDS = 15.0

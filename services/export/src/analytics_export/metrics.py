@@ -46,10 +46,30 @@ OLDEST_PENDING_AGE = Gauge(
     "How long the oldest waiting export has been waiting; 0 when none does.",
 )
 
+SCHEDULE_PERIODS = Counter(
+    "analytics_export_schedule_periods_total",
+    "Periods of schedules that got their export, or were skipped because too many had been missed.",
+    ["outcome"],
+)
+SCHEDULE_DUE_AGE = Gauge(
+    "analytics_export_schedule_oldest_due_age_seconds",
+    "How long a schedule's period has been over without an export. Up to EXPORT_SCHEDULE_DEADLINE it may be waiting for"
+    " late events; beyond that see lastError of the schedules and the log line schedule_without_job.",
+)
+WEBHOOK_CALLS = Counter(
+    "analytics_export_webhook_calls_total",
+    "Calls to webhooks: delivered, failed and to be repeated, given up. The log line webhook_not_delivered says why.",
+    ["outcome"],
+)
+
 # An alert on an increase needs the series to exist before the first failure.
 for _code in ErrorCode:
     JOBS_FAILED.labels(_code)
     ATTEMPTS_FAILED.labels(_code)
+for _outcome in ("exported", "skipped"):
+    SCHEDULE_PERIODS.labels(_outcome)
+for _outcome in ("delivered", "failed", "given_up"):
+    WEBHOOK_CALLS.labels(_outcome)
 for _granularity in Granularity:
     JOBS.labels(_granularity)
     CSV_DURATION.labels(_granularity)

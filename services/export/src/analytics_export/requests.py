@@ -39,18 +39,18 @@ NAMES: dict[str, list[str]] = {
 }
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    pass
+class Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """camelCase, and nothing that is not asked for."""
 
 
-class TimeRange(_Body, frozen=True, kw_only=True):
+class TimeRange(Body, frozen=True, kw_only=True):
     """The buckets that start within [start, end) in the time zone, or the events that occurred in it."""
 
     start: _Time
     end: _Time
 
 
-class Delivery(_Body, frozen=True, kw_only=True):
+class Delivery(Body, frozen=True, kw_only=True):
     """Where the file goes: the service's own bucket, which may be named, below one of its prefixes."""
 
     type: Literal["s3"] = "s3"
@@ -58,13 +58,13 @@ class Delivery(_Body, frozen=True, kw_only=True):
     prefix: str | None = None
 
 
-class Webhook(_Body, frozen=True, kw_only=True):
+class Webhook(Body, frozen=True, kw_only=True):
     """A URL that is called, signed, when the export has ended; see contracts/exports/webhooks.md."""
 
     url: Annotated[str, msgspec.Meta(min_length=1, max_length=WEBHOOK_URL_CHARACTERS_MAX)]
 
 
-class ExportQuestion(_Body, frozen=True, kw_only=True):
+class ExportQuestion(Body, frozen=True, kw_only=True):
     """What an export is about, whatever the period. No models means all models.
 
     `GET /exports/templates` lists what each template takes; its own `granularity` and `groupBy` hold when left out.
@@ -85,6 +85,13 @@ class CreateExport(ExportQuestion, frozen=True, kw_only=True):
     time_range: TimeRange
     delivery: Delivery | None = None
     webhook: Webhook | None = None
+
+
+def export_of(question: ExportQuestion, time_range: TimeRange) -> CreateExport:
+    """The question about one period."""
+    return CreateExport(
+        time_range=time_range, **{name: getattr(question, name) for name in ExportQuestion.__struct_fields__}
+    )
 
 
 class _Checks:
@@ -134,11 +141,16 @@ def job_request(body: CreateExport, settings: Settings, subject: str) -> JobRequ
         timezone=body.timezone,
         group_by=group_by,
         filters=filters,
-        requested_by=subject.replace("\0", "\N{REPLACEMENT CHARACTER}")[:SUBJECT_CHARACTERS_MAX],
+        requested_by=bounded_subject(subject),
     )
     _check_length(request, settings, checks)
     checks.raise_errors()
     return request
+
+
+def bounded_subject(subject: str) -> str:
+    """Who asks, as it can be stored."""
+    return subject.replace("\0", "\N{REPLACEMENT CHARACTER}")[:SUBJECT_CHARACTERS_MAX]
 
 
 def _granularity(body: CreateExport, template: Template, checks: _Checks) -> Granularity:

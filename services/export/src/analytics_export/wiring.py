@@ -29,10 +29,14 @@ from analytics_export.limits import API_CONNECTIONS_MIN, ATTEMPT_MAX
 from analytics_export.routes.exports import EXPORT_ROUTES
 from analytics_export.routes.following import Followers, follow_export
 from analytics_export.routes.proof import PROOF_ROUTES
+from analytics_export.routes.schedules import SCHEDULE_ROUTES
 from analytics_export.routes.templates import TEMPLATE_ROUTES
+from analytics_export.routes.webhook_secret import get_export_webhook_secret
+from analytics_export.scheduling import Scheduler
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
 from analytics_export.wakeups import WakeUps
+from analytics_export.webhook_calls import WebhookCalls
 from analytics_export.worker import Worker
 
 log = structlog.get_logger()
@@ -92,7 +96,14 @@ def build_http(guard: AccessGuard | None, dependencies: Dependencies, resources:
     app = build_app(
         title="Analytics export",
         description="Writes an organisation's usage as files into object storage.",
-        routes=[*EXPORT_ROUTES, *PROOF_ROUTES, *TEMPLATE_ROUTES, follow_export],
+        routes=[
+            *EXPORT_ROUTES,
+            *PROOF_ROUTES,
+            *TEMPLATE_ROUTES,
+            *SCHEDULE_ROUTES,
+            follow_export,
+            get_export_webhook_secret,
+        ],
         guard=guard,
         dependencies=dependencies,
         resources=resources,
@@ -135,6 +146,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             serve_http(with_edge(app), settings, stop),
             worker.run(stop),
             housekeeping.run(stop),
+            Scheduler(settings, resources.database, resources.wakeups).run(stop),
+            WebhookCalls(settings, resources.database, resources.wakeups.webhooks_due).run(stop),
             worker.watch_queue(stop),
             resources.wakeups.run(stop),
             resources.dependencies.watch(stop),
