@@ -4,9 +4,11 @@ An `OrgScope` is the permission to touch one organisation's data, a `PlatformSco
 module can build one, and every query function takes one, so that a query without a decision cannot be written.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from uuid import UUID
 
 _BUILD_KEY = object()
@@ -43,10 +45,29 @@ class PlatformAction(StrEnum):
     PARTITIONS_CHANGE = "platform:partitions:change"
 
 
-# Freshness has no role of its own: whoever may see numbers may see how fresh they are.
-_ROLES_FOR: dict[Action, frozenset[str]] = {action: frozenset({action.value}) for action in Action} | {
-    Action.FRESHNESS_READ: frozenset({Action.USAGE_READ.value, Action.RELIABILITY_READ.value})
-}
+_EVERYWHERE = frozenset({Role.ADMIN.value})
+_IN_OWN_ORGS = frozenset({Role.ORG_ADMIN.value})
+
+POLICY: Mapping[Action | PlatformAction, frozenset[str]] = MappingProxyType(
+    {
+        Action.EVENTS_WRITE: _EVERYWHERE | _IN_OWN_ORGS | {Action.EVENTS_WRITE.value},
+        Action.USAGE_READ: _EVERYWHERE | _IN_OWN_ORGS | {Action.USAGE_READ.value},
+        Action.RELIABILITY_READ: _EVERYWHERE | _IN_OWN_ORGS | {Action.RELIABILITY_READ.value},
+        # Freshness has no role of its own: whoever may see numbers may see how fresh they are.
+        Action.FRESHNESS_READ: _EVERYWHERE | _IN_OWN_ORGS | {Action.USAGE_READ.value, Action.RELIABILITY_READ.value},
+        Action.EXPORTS_CREATE: _EVERYWHERE | _IN_OWN_ORGS | {Action.EXPORTS_CREATE.value},
+        Action.EXPORTS_READ: _EVERYWHERE | _IN_OWN_ORGS | {Action.EXPORTS_READ.value},
+        Action.EXPORTS_DOWNLOAD: _EVERYWHERE | _IN_OWN_ORGS | {Action.EXPORTS_DOWNLOAD.value},
+        Action.AUDIT_READ: _EVERYWHERE | _IN_OWN_ORGS | {Action.AUDIT_READ.value},
+        PlatformAction.USAGE_READ: _EVERYWHERE,
+        PlatformAction.AUDIT_READ: _EVERYWHERE,
+        PlatformAction.DEAD_LETTERS_READ: _EVERYWHERE,
+        PlatformAction.DEAD_LETTERS_REPLAY: _EVERYWHERE,
+        PlatformAction.PARTITIONS_READ: _EVERYWHERE,
+        PlatformAction.PARTITIONS_CHANGE: _EVERYWHERE,
+    }
+)
+"""The whole policy: any of these roles allows the action, all but `admin` only inside the principal's organisations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +202,7 @@ def decide_platform(principal: Principal | None, action: PlatformAction) -> Plat
     """Decide whether a principal may do something across organisations: `admin` may, nobody else."""
     if principal is None:
         return PlatformDecision(ANONYMOUS, action, None, Denial.UNAUTHENTICATED)
-    if Role.ADMIN not in principal.roles:
+    if principal.roles.isdisjoint(POLICY[action]):
         return PlatformDecision(principal, action, None, Denial.MISSING_ROLE)
     return PlatformDecision(principal, action, PlatformScope(build_key=_BUILD_KEY), f"role {Role.ADMIN}")
 
@@ -208,7 +229,7 @@ def scope_for_own_work() -> PlatformScope:
 
 def _role_for(principal: Principal, action: Action) -> str | None:
     """The role by which a principal may do something in its own organisations."""
-    return min(principal.roles & (_ROLES_FOR[action] | {Role.ORG_ADMIN.value}), default=None)
+    return min(principal.roles & POLICY[action], default=None)
 
 
 def _scope(org_id: UUID) -> OrgScope:
