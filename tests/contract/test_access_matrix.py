@@ -86,7 +86,7 @@ def applications(guard: AccessGuard) -> dict[str, Litestar]:
 
 
 def guard_of(trail: Trail) -> AccessGuard:
-    settings = AccessSettings(auth_jwt_secret=JWT_SECRET, actor_signature_secret=SIGNATURE_KEY)  # type: ignore[arg-type]
+    settings = AccessSettings(auth_jwt_secret=JWT_SECRET, actor_signature_secret=SIGNATURE_KEY)
     now = lambda: datetime.now(UTC)  # noqa: E731
     return AccessGuard(Authenticator(settings, now), trail, now)  # type: ignore[arg-type]
 
