@@ -5,6 +5,7 @@ AnalyticsError
 ├── FencedError             another owner has taken over: stop writing, start again
 └── ApiError                what an HTTP caller sees, as RFC 9457 problem+json
     ├── InvalidEvent    400     Unauthenticated 401     Forbidden 403     NotFound 404     Conflict 409
+    ├── RequestTimeout  408
     ├── TooLarge        413     UnsupportedMediaType 415
     ├── InvalidRequest  422     TooManyRequests 429
     └── Unavailable     503
@@ -76,6 +77,12 @@ class NotFound(ApiError):
     """There is no such thing, or none that this caller may know of."""
 
     status, code, title = 404, "not-found", "Not found"
+
+
+class RequestTimeout(ApiError):
+    """The caller did not send its body in time."""
+
+    status, code, title = 408, "request-timeout", "Request not received in time"
 
 
 class Conflict(ApiError):

@@ -91,6 +91,8 @@ WAKEUP_PUBLISH_MAX = timedelta(seconds=5)
 # POST /events. The body's limit holds for what is sent and again for what it inflates to.
 HTTP_EVENTS_MAX = 1_000
 HTTP_BODY_BYTES_MAX = 5_000_000
+# What a body may take to arrive: behind the gateway, which collects it first, a moment.
+HTTP_BODY_TIME_MAX = timedelta(seconds=30)
 # An answer waits for the stream's confirmation, a few milliseconds; callers are told to repeat after this long.
 HTTP_CONFIRM_MAX = timedelta(seconds=5)
 # What an event waits for the events of other requests to share a chunk with: less than the confirmation takes.

@@ -27,7 +27,7 @@ from analytics_ingest.routes.reading import EventReader
     tags=["events"],
     security=[{"bearer": []}],
     response_description="A receipt for each event, in the order of the request; some may be rejected",
-    responses=problem_responses(401, 403, 413, 415, 422, 429, 503),
+    responses=problem_responses(401, 403, 408, 413, 415, 422, 429, 503),
 )
 async def publish_events(
     request: Request[Any, Any, Any],

@@ -30,7 +30,7 @@ ERRORS_MAX = 100
     tags=["events"],
     security=[{"bearer": []}],
     response_description="All events would be accepted",
-    responses=problem_responses(400, 401, 403, 413, 415, 429, 503),
+    responses=problem_responses(400, 401, 403, 408, 413, 415, 429, 503),
 )
 async def validate_events(
     request: Request[Any, Any, Any],
