@@ -37,11 +37,12 @@ class Delivery:
 class Pending:
     """One event that is not confirmed yet."""
 
-    __slots__ = ("body", "confirmed", "delivery", "sent_at")
+    __slots__ = ("body", "confirmed", "delivery", "sent_at", "traceparent")
 
-    def __init__(self, body: bytes, delivery: Delivery) -> None:
+    def __init__(self, body: bytes, delivery: Delivery, traceparent: str | None = None) -> None:
         self.body = body
         self.delivery = delivery
+        self.traceparent = traceparent
         self.confirmed = False
         self.sent_at = 0.0
 

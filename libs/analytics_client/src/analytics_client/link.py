@@ -17,7 +17,7 @@ from rstream.exceptions import ServerError
 from analytics_client.address import StreamAddress
 from analytics_client.buffer import Pending
 from analytics_client.connection import Connection, LinkLost, open_connection
-from analytics_client.encoding import data_section
+from analytics_client.encoding import data_section, traced
 
 # The broker stops reading from a connection with 50,000 unconfirmed messages (`stream.initial_credits`).
 UNCONFIRMED_MAX = 20_000
@@ -46,7 +46,10 @@ class Link:
             publishing_id = next(self._ids)
             pending.sent_at = now
             self.unconfirmed[publishing_id] = pending
-            messages.append(schema.Message(publishing_id, filter_value=None, data=data_section(pending.body)))
+            data = data_section(pending.body)
+            if pending.traceparent is not None:
+                data = traced(data, pending.traceparent)
+            messages.append(schema.Message(publishing_id, filter_value=None, data=data))
         return messages
 
     async def send(self, messages: list[schema.Message]) -> None:

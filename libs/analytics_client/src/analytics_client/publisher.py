@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -46,11 +46,13 @@ class UsagePublisher:
         close_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
         load_balanced: bool = False,
+        traceparent: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Raises `ValueError` for a wrong URL or limit; connects only in `async with`.
 
         `linger_seconds`: how long an event waits for others to share a batch with. `confirm_seconds`: how long a sent
         event may be unconfirmed before its connection is given up. `close_seconds`: how long leaving the block waits.
+        `traceparent`: asked at each publish for the W3C trace context that the event continues; None is none.
         """
         if buffer_events_max < 1 or buffer_bytes_max < EVENT_BYTES_MAX:
             raise ValueError(f"the buffer must hold at least one event of {EVENT_BYTES_MAX} bytes")
@@ -59,6 +61,7 @@ class UsagePublisher:
         self._linger_seconds = linger_seconds
         self._confirm_seconds = confirm_seconds
         self._close_seconds = close_seconds
+        self._traceparent = traceparent
         self._buffer = Buffer(buffer_events_max, buffer_bytes_max)
         self._current = Delivery()
         self._earlier: list[Delivery] = []
@@ -100,7 +103,7 @@ class UsagePublisher:
         """
         body = encode_event(event)
         await self._buffer.wait_for_room(len(body))
-        self._buffer.append(Pending(body, self._current))
+        self._buffer.append(Pending(body, self._current, self._traceparent()))
 
     async def publish_many(self, events: Iterable[UsageEvent | bytes]) -> None:
         """`publish` for each, in turn; also for more events than the buffer holds."""
@@ -114,7 +117,8 @@ class UsagePublisher:
         not sent any more.
         """
         delivery = Delivery()
-        pending = [Pending(encode_event(event), delivery) for event in events]
+        traceparent = self._traceparent()
+        pending = [Pending(encode_event(event), delivery, traceparent) for event in events]
         try:
             async with asyncio.timeout(within_seconds):
                 for item in pending:

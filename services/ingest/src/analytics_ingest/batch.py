@@ -12,6 +12,7 @@ from analytics_ingest.continuity import Gap
 from analytics_ingest.decode import Rejection, StreamReason, decode, rejection
 from analytics_ingest.event_rows import TIME, AcceptedTimes, plain_row, row_of, time_bytes
 from analytics_ingest.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, LATE_AFTER
+from analytics_ingest.trace_links import Parent
 
 
 class _Piece(NamedTuple):
@@ -54,6 +55,7 @@ class Batch:
     event_positions: list[int] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    trace_parents: list[Parent] = field(default_factory=list)
     unknown_field_events: int = 0
     is_late: bool = False
     _pieces: list[_Piece] = field(default_factory=list)
@@ -89,7 +91,7 @@ class Batch:
         batch = Batch(self.retention, unstorable, self.events_max, self.bytes_max)
         for piece in self._pieces:
             batch.add(*piece)
-        batch.gaps = self.gaps
+        batch.gaps, batch.trace_parents = self.gaps, self.trace_parents
         return batch
 
     def _add_unusual(self, body: bytes | Unreadable, offset: int, accepted_at: datetime) -> None:

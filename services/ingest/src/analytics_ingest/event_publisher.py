@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
 from analytics_client import NotConfirmed, PublisherClosed, UsagePublisher
 from analytics_core.errors import Unavailable
 from analytics_ingest.limits import (
@@ -15,6 +18,8 @@ from analytics_ingest.limits import (
 
 RETRY_AFTER_SECONDS = 5
 
+tracer = trace.get_tracer("analytics_ingest")
+
 
 class EventPublisher:
     """Publishes the events of one request at a time and waits for the stream's confirmation."""
@@ -25,7 +30,8 @@ class EventPublisher:
     async def publish(self, bodies: Sequence[bytes]) -> None:
         """Return when the stream has all of them. Raises `Unavailable`; then it has none, some, or all of them."""
         try:
-            await self._publisher.publish_confirmed(bodies, HTTP_CONFIRM_MAX.total_seconds())
+            with tracer.start_as_current_span("publish events", kind=SpanKind.PRODUCER):
+                await self._publisher.publish_confirmed(bodies, HTTP_CONFIRM_MAX.total_seconds())
         except (NotConfirmed, PublisherClosed):
             raise Unavailable(
                 "the stream has not confirmed all events; send the whole request again: an event that arrives twice is"
@@ -44,4 +50,12 @@ def stream_publisher(url: str, stream: str) -> AbstractAsyncContextManager[Usage
         linger_seconds=HTTP_LINGER.total_seconds(),
         confirm_seconds=HTTP_CONFIRM_MAX.total_seconds(),
         close_seconds=HTTP_CLOSE_MAX.total_seconds(),
+        traceparent=_current_traceparent,
     )
+
+
+def _current_traceparent() -> str | None:
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"

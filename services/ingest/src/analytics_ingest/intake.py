@@ -13,6 +13,7 @@ from analytics_ingest.limits import BATCH_AGE_MAX, DECODE_SLICE, SHORT_STREAM_PA
 from analytics_ingest.metrics import GAPS
 from analytics_ingest.stream_client import ReaderFailed
 from analytics_ingest.stream_reader import StreamReader
+from analytics_ingest.trace_links import LINKS_MAX, parents_in
 
 # How often a batch that is old enough looks whether the one before it is committed.
 BUSY_POLL_SECONDS = 0.02
@@ -102,6 +103,7 @@ class Intake:
         except CorruptChunk as error:
             raise ReaderFailed("corrupt_chunk", f"at offset {chunk.first_offset}: {error}") from error
         self._chunk, self._position = chunk, skip
+        batch.trace_parents += parents_in(chunk.data, LINKS_MAX - len(batch.trace_parents))
 
     def _refuse_short_stream(self) -> None:
         if monotonic() - self._attached_at > SHORT_STREAM_PATIENCE.total_seconds():

@@ -15,6 +15,7 @@ from analytics_ingest.batch import Batch
 from analytics_ingest.dead_letters import DeadLetterLimit
 from analytics_ingest.leases import Lease
 from analytics_ingest.persist import Receipt, persist
+from analytics_ingest.trace_links import links_to
 from analytics_ingest.unstorable import REFUSALS, find_unstorable
 from analytics_ingest.wakeups import Wakeups
 
@@ -35,7 +36,11 @@ class BatchWriter:
         """Commit the batch. Raises what `persist` raises, and `DeadLetterLimitReached` instead of committing."""
         limit.check(batch)
         async with self._slots:
-            with tracer.start_as_current_span("ingest batch") as span, metrics.BATCH_DURATION.time():
+            links = links_to(batch.trace_parents)
+            with (
+                tracer.start_as_current_span("ingest batch", kind=trace.SpanKind.CONSUMER, links=links) as span,
+                metrics.BATCH_DURATION.time(),
+            ):
                 batch, receipt = await self._persist(lease, batch, limit)
                 span.set_attributes(
                     {
