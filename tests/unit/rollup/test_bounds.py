@@ -90,4 +90,4 @@ def test_workers_need_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as error:
         load_settings(Settings)
 
-    assert error.value.problems == ["DATABASE_POOL_SIZE: 5 more than AGGREGATION_WORKERS at least"]
+    assert error.value.problems == ["DATABASE_POOL_SIZE: 6 AGGREGATION_WORKERS need 16 or more"]

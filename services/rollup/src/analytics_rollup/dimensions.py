@@ -15,7 +15,7 @@ from analytics_core.messages import ORG_IDS_MAX
 from analytics_core.sql import load_queries
 from analytics_rollup.fold import Claim, Fold, NotFoldable, listed, within_limit
 from analytics_rollup.limits import DIMENSION_BATCHES_MAX, DIMENSION_EVENTS_MAX
-from analytics_rollup.merge import merge, plan_with_values
+from analytics_rollup.merge import merge, plan_with_values, take_turn
 
 QUERIES = load_queries("analytics_rollup", "dimensions")
 
@@ -51,13 +51,14 @@ async def _add_to_families(session: WriteSession, batches: Sequence[Any]) -> tup
     for create in (QUERIES["create_detail_delta"], QUERIES["create_actor_delta"], QUERIES["create_quarter_delta"]):
         await session.execute(create)
     await plan_with_values(session)
-    closed = {row["family"]: row["daily_through"] for row in await session.fetch(QUERIES["daily_through"])}
     batch_ids = [batch["batch_id"] for batch in batches]
     oldest = min(batch["occurred_min"] for batch in batches)
     newest = max(batch["occurred_max"] for batch in batches)
     for aggregate in (QUERIES["aggregate_detail"], QUERIES["aggregate_actors"]):
         await session.execute(aggregate, batch_ids, oldest, newest)
     await session.execute(QUERIES["sum_quarters"])
+    await take_turn(session, "fold_dimensions")
+    closed = {row["family"]: row["daily_through"] for row in await session.fetch(QUERIES["daily_through"])}
     accepted_at = min(batch["first_chunk_at"] for batch in batches)
     await merge(session, QUARTERS, QUARTERS.fine, "quarter_delta", accepted_at)
     await _merge_family(session, DETAIL, "detail_delta", accepted_at, oldest, closed)

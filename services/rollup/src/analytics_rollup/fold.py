@@ -15,7 +15,7 @@ from analytics_core.families import MODEL
 from analytics_core.messages import ORG_IDS_MAX
 from analytics_core.sql import load_queries
 from analytics_rollup.limits import BATCHES_MAX, EVENTS_MAX
-from analytics_rollup.merge import merge, plan_with_values
+from analytics_rollup.merge import merge, plan_with_values, take_turn
 
 QUERIES = load_queries("analytics_rollup", "fold")
 
@@ -94,6 +94,7 @@ async def _add_to_rollups(session: WriteSession, batches: Sequence[Any]) -> tupl
         min(batch["occurred_min"] for batch in batches),
         max(batch["occurred_max"] for batch in batches),
     )
+    await take_turn(session, "fold")
     accepted_at = min(batch["first_chunk_at"] for batch in batches)
     for rollup in MODEL.rollups:
         await merge(session, MODEL, rollup, "fold_delta", accepted_at)

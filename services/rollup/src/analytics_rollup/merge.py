@@ -19,6 +19,11 @@ async def plan_with_values(session: WriteSession) -> None:
     await session.execute(QUERIES["plan_with_values"])
 
 
+async def take_turn(session: WriteSession, stage: str) -> None:
+    """Wait until no other fold of the stage writes, in whatever process."""
+    await session.fetch_value(QUERIES["take_turn"], f"analytics.{stage}")
+
+
 async def merge(
     session: WriteSession,
     family: Family,

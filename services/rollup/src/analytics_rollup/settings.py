@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from analytics_core.errors import SettingsError
 from analytics_core.settings import Duration, ServiceSettings
 
-OTHER_CONNECTIONS = 5
-"""For the dimension fold, upkeep, measuring, the sampled reconcile and the readiness check."""
+OTHER_CONNECTIONS = 4
+"""For upkeep, measuring, the sampled reconcile and the readiness check."""
 
 
 class Settings(ServiceSettings):
@@ -42,6 +42,8 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _check_pool(self) -> "Settings":
-        if self.database_pool_size < self.aggregation_workers + OTHER_CONNECTIONS:
-            raise SettingsError([f"DATABASE_POOL_SIZE: {OTHER_CONNECTIONS} more than AGGREGATION_WORKERS at least"])
+        needed = 2 * self.aggregation_workers + OTHER_CONNECTIONS
+        if self.database_pool_size < needed:
+            problem = f"{self.aggregation_workers} AGGREGATION_WORKERS need {needed} or more"
+            raise SettingsError([f"DATABASE_POOL_SIZE: {problem}"])
         return self

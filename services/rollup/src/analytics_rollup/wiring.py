@@ -71,6 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             resources.folder.work(stop),
             *(resources.folder.help(stop) for _ in range(settings.aggregation_workers - 1)),
             resources.folder.fold_dimensions(stop),
+            *(resources.folder.help_dimensions(stop) for _ in range(settings.aggregation_workers - 1)),
             observe(resources.database, clock.now, stop),
             keep_up(resources.database, settings, stop),
             watch_drift(resources.database, settings.reconcile_interval, stop),

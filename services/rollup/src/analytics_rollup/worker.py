@@ -39,6 +39,7 @@ class Folder:
         self._wake_ups = wake_ups
         self._now = now
         self._backlog = asyncio.Event()
+        self._dimensions_backlog = asyncio.Event()
         self._folded = asyncio.Event()
         self._models = Attempts(MODELS, database, wake_ups, now, wake_ups.batches_wait)
         self._dimensions = Attempts(DIMENSIONS, database, wake_ups, now, self._folded)
@@ -68,7 +69,7 @@ class Folder:
                 self._backlog.clear()
 
     async def fold_dimensions(self, stop: asyncio.Event) -> None:
-        """The worker of the dimension fold; what the model fold has done is its work."""
+        """The worker of the dimension fold that is always there; what the model fold has done is its work."""
         backoff = Backoff()
         while not stop.is_set():
             self._folded.clear()
@@ -76,9 +77,21 @@ class Folder:
             done = await self._dimensions.fold(backoff, stop)
             if done is None:
                 await _within_poll(self._folded)
-            elif not done.more:
+            elif done.more:
+                self._dimensions_backlog.set()
+            else:
                 rest = DIMENSION_RESTS * (perf_counter() - started)
                 await sleep_unless_stopped(stop, min(rest, DIMENSION_REST_SECONDS_MAX))
+
+    async def help_dimensions(self, stop: asyncio.Event) -> None:
+        """A further worker of the dimension fold, for backlogs."""
+        backoff = Backoff()
+        while not stop.is_set():
+            if not await _within_poll(self._dimensions_backlog):
+                continue
+            done = await self._dimensions.fold(backoff, stop)
+            if done is None or not done.more:
+                self._dimensions_backlog.clear()
 
     async def _fold_models(self, backoff: Backoff, stop: asyncio.Event) -> Fold | None:
         done = await self._models.fold(backoff, stop)

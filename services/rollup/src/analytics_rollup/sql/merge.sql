@@ -11,6 +11,11 @@ SELECT
     CASE WHEN (SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression')
     THEN set_config('default_toast_compression', 'lz4', true) END
 
+-- take_turn --
+-- Folds of one stage read and aggregate side by side, and write one after the other: they would wait for each other's
+-- hot rows anyway, one by one. Until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 0))
+
 -- merge_buckets --
 -- Adds a delta to buckets $1 wide that begin before $4; written for the hours of models, run for every rollup with its
 -- own names. Everybody locks the rows in the order of their key. A bucket counts as closed when the broker accepted the
