@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
@@ -15,7 +14,6 @@ from tests.integration.export.running import APRIL, COUNTS, MARCH, Bucket, Expor
 from tests.support.stack import Database
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-CONTRACT = Path(__file__).parents[3] / "contracts/exports/usage-csv.md"
 COLUMN_OF = {
     "invocations": "request_count",
     "error_count": "error_count",
@@ -235,15 +233,3 @@ def test_counts_by_status_add_up_and_tokens_do(exports: ExportApi, database: Dat
     (row,) = read_csv(exports.download(exports.finished()).content)
 
     assert (row["success_count"], row["tokens_total"]) == ("4", "1500")
-
-
-def test_the_header_is_the_contract(exports: ExportApi) -> None:
-    """The page that a consumer programs against lists these columns in this order."""
-    described = re.findall(
-        r"^\| `([a-z_]+)` \| [^|]+ \| [^|]+ \|$", CONTRACT.read_text().split("## Columns")[1], re.MULTILINE
-    )
-    documented = described[: described.index("cost_estimate_cents") + 1]
-
-    header = exports.download(exports.finished()).text.splitlines()[0]
-
-    assert header.split(",") == documented
