@@ -66,6 +66,22 @@ class Numbers:
             (org_id, model_id, event_at, rollup_at),
         )
 
+    def note_details(self, org_id: UUID) -> None:
+        """The organisation's hours once more, as those of one failing client: the family of client and error code."""
+        measures = (
+            "invocations, error_count, timeout_count, throttled_count, input_tokens, output_tokens,"
+            " cached_input_tokens, reasoning_tokens, cost_microcents, latency_bins, latency_counts, first_event_at,"
+            " last_event_at"
+        )
+        for width in ("hourly", "daily"):
+            self._rollup.execute(
+                f"INSERT INTO analytics.usage_detail_{width}"
+                f" (org_id, bucket_start, series, model_id, client_id, project, status, error_code, {measures})"
+                f" SELECT org_id, bucket_start, gen_random_uuid(), model_id, 'key', '', 'error', 'busy', {measures}"
+                f" FROM analytics.usage_{width} WHERE org_id = %s",
+                (org_id,),
+            )
+
     def set_watermark(self, at: datetime | None) -> None:
         """Everything accepted until then is visible; None: nobody has ever owned the partition."""
         self._ingest.execute(
