@@ -26,6 +26,9 @@ READER_CREDIT = 10
 # What the messages of one compressed chunk may take when inflated; a chunk travels as at most a few megabytes.
 INFLATED_BYTES_MAX = 64 * 1024 * 1024
 
+# Longer than anything that gets on: a statement may take a minute, and a batch of refused events thousands of them.
+WATCHDOG_PATIENCE = timedelta(minutes=10)
+
 LEASE_MIN = timedelta(seconds=2)
 LEASE_MAX = timedelta(minutes=1)
 # An owner stops writing this part of the lease before it ends, in case its clock runs slower than the database's.

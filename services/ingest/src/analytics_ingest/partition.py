@@ -71,6 +71,7 @@ class PartitionWorker:
         self._accepted_through: datetime | None = None
         self._failing_because: str | None = None
         self.stopped_because: str | None = None
+        self._turns = 0
         number = settings.partition
         metrics.LEASE_OWNER.labels(number).set(0)
         metrics.STOPPED.labels(number).set(0)
@@ -82,6 +83,7 @@ class PartitionWorker:
         """Until stopped. Raises nothing: every failure is logged, counted and tried again."""
         backoff = Backoff(max_seconds=RETRY_MAX_SECONDS)
         while not stop.is_set():
+            self._turns += 1
             progress = self._known_through()
             try:
                 taken = await self._own(stop)
@@ -94,6 +96,10 @@ class PartitionWorker:
                     self._failing_because = None
                 self._note_failure(error)
                 await sleep_unless_stopped(stop, backoff.next_seconds())
+
+    def last_move(self) -> float:
+        """Changes as long as the worker gets on, and while it waits for an operator's decision."""
+        return self._turns if self.stopped_because is None else monotonic()
 
     def _known_through(self) -> datetime | None:
         return self._accepted_through if self._lease is None else self._lease.accepted_through
@@ -149,6 +155,7 @@ class PartitionWorker:
             commit: asyncio.Task[None] | None = None
             try:
                 while not stop.is_set() and not lease.is_surplus:
+                    self._turns += 1
                     if watch.done():
                         watch.result()
                     # The next batch is decoded while the one before it commits.

@@ -32,6 +32,7 @@ from analytics_ingest.stops import Stops
 from analytics_ingest.stream_client import Broker, StreamSpec
 from analytics_ingest.stream_reader import open_reader
 from analytics_ingest.wakeups import Wakeups
+from analytics_ingest.watchdog import Watchdog
 from analytics_ingest.writer import BatchWriter
 
 
@@ -52,16 +53,18 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     limits.check()
     async with open_resources(settings) as resources:
         audit = asyncio.create_task(resources.audit.run())
+        watchdog = Watchdog([worker.last_move for worker in resources.workers], limits.WATCHDOG_PATIENCE)
         try:
-            await run_until_stopped(
-                stop,
-                serve_http(with_edge(resources.app), settings, stop),
-                resources.dependencies.watch(stop),
-                resources.wakeups.run(stop),
-                # Every replica offers itself for every partition, and leases decide.
-                resources.balance.run(stop),
-                *(worker.run(stop) for worker in resources.workers),
-            )
+            with watchdog:
+                await run_until_stopped(
+                    stop,
+                    serve_http(with_edge(resources.app), settings, stop),
+                    resources.dependencies.watch(stop),
+                    resources.wakeups.run(stop),
+                    # Every replica offers itself for every partition, and leases decide.
+                    resources.balance.run(stop),
+                    *(worker.run(stop) for worker in resources.workers),
+                )
         finally:
             # The last requests have their answers now, so nobody records any more.
             audit.cancel()
