@@ -1,15 +1,22 @@
 """The object storage at work, away, and refusing: on two implementations of S3."""
 
+import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from analytics_export.delivery import upload
-from analytics_export.jobs import ErrorCode
+from analytics_export.delivery import object_headers, upload
+from analytics_export.jobs import ErrorCode, Job
 from analytics_export.limits import PART_BYTES
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore as ExportStore
@@ -188,3 +195,106 @@ async def test_a_wrong_key_is_told_from_a_storage_that_is_away(
 
     assert caught.value.code is ErrorCode.STORAGE_DENIED
     assert "wrong-one" not in str(caught.value)
+
+
+async def test_objects_carry_what_the_storage_is_to_know_of_them(free_port: Callable[[], int]) -> None:
+    """Encryption by the storage, tags for its rules and bills, a name for browsers. moto keeps all of it."""
+    with storages.moto(free_port()) as server:
+        store = ExportStore(settings_for(server, s3_sse="AES256"))
+        values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Job))
+        job = Job(**values | {"org_id": uuid4(), "job_id": uuid4()})
+        generated_at = datetime(2026, 4, 1, tzinfo=UTC)
+        headers = object_headers(job, MEDIA_TYPE, "march.csv", generated_at, tagged=store.tags_objects)
+        async with upload(store, KEY, headers) as under_way:
+            await under_way.flush()
+            await under_way.complete()
+
+        found = server.client.stat_object(server.bucket, KEY).metadata or {}
+        tags = server.client.get_object_tags(server.bucket, KEY)
+
+    assert found["x-amz-server-side-encryption"] == "AES256"
+    assert found["content-type"] == MEDIA_TYPE
+    assert found["content-disposition"] == 'attachment; filename="march.csv"'
+    assert tags == {"org": str(job.org_id), "job": str(job.job_id), "generated-at": "2026-04-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("QuotaExceeded", ErrorCode.STORAGE_FULL),
+        ("XMinioStorageFull", ErrorCode.STORAGE_FULL),
+        ("KMS.NotFoundException", ErrorCode.STORAGE_DENIED),
+        ("RequestTimeTooSkewed", ErrorCode.STORAGE_DENIED),
+        ("SlowDown", ErrorCode.STORAGE_UNAVAILABLE),
+    ],
+)
+async def test_what_a_storage_answers_becomes_a_reason(server: ObjectStore, answer: str, code: ErrorCode) -> None:
+    """The words of several stores, over a real connection."""
+    with refusing(answer) as endpoint:
+        store = ExportStore(settings_for(server, s3_endpoint=endpoint))
+        with pytest.raises(StorageError) as error:
+            await store.start_upload(KEY, {})
+
+    assert error.value.code is code
+
+
+async def test_an_upload_whose_start_was_given_up_is_aborted(server: ObjectStore, store: ExportStore) -> None:
+    """The request is on the wire when its attempt is cancelled: nobody else will ever know the upload's id."""
+    key = f"analytics/exports/{uuid4()}.csv"
+    sent, start = asyncio.Event(), store._client.start
+    loop = asyncio.get_running_loop()
+
+    def start_slowly(*arguments: Any) -> str:
+        upload_id = start(*arguments)
+        loop.call_soon_threadsafe(sent.set)
+        time.sleep(0.2)  # the answer is on its way
+        return upload_id
+
+    store._client.start = start_slowly  # type: ignore[assignment, method-assign]
+    starting = asyncio.create_task(store.start_upload(key, {}))
+    await sent.wait()
+    starting.cancel()
+    with suppress(asyncio.CancelledError):
+        await starting
+    assert unfinished_uploads(server, key) == 1
+    await asyncio.gather(*store._aborting)
+
+    assert unfinished_uploads(server, key) == 0
+
+
+async def test_uploads_that_nobody_knows_of_are_swept(free_port: Callable[[], int]) -> None:
+    """A worker died right after it had started one, and its job was canceled since. moto starts all of them in 2010."""
+    with storages.moto(free_port()) as server:
+        store = ExportStore(settings_for(server))
+        await store.start_upload(KEY, {})
+
+        assert await store.abort_uploads_before(datetime(2010, 1, 1, tzinfo=UTC), "analytics/exports/") == 0
+        assert await store.abort_uploads_before(datetime.now(UTC), "elsewhere/") == 0
+        assert await store.abort_uploads_before(datetime.now(UTC), "analytics/exports/") == 1
+        assert unfinished_uploads(server, KEY) == 0
+
+
+@contextmanager
+def refusing(answer: str) -> Iterator[str]:
+    """A storage that answers every request with this code."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def refuse(self) -> None:
+            body = f"<Error><Code>{answer}</Code><Message>no</Message></Error>".encode()
+            self.send_response(400)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = refuse  # noqa: N815 — the names are the base class's
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the name is the base class's
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.server_port}"
+        listener.shutdown()
+        thread.join()
