@@ -6,9 +6,9 @@ All of it is added from outside, through the statements that the service runs: t
 points, so no environment variable can make one in production. This launcher refuses production as well.
 
 Points, in the order in which a transaction passes them: of ingest `before_lease_check`, `before_cas`, `after_cas`,
-`mid_copy`; of rollup `after_claim`, `before_mark`; of both `before_commit`, `after_commit`. Actions: `kill` (SIGKILL),
-`freeze` (SIGSTOP; it goes on from there when it is thawed). CRASH_SABOTAGE takes guards away, for the negative
-controls: see `sabotage.py`.
+`mid_copy`; of rollup `after_claim`, `before_mark`; of both `before_commit`, `after_commit`; of rollup's dimension fold
+`before_dimensions_mark`. Actions: `kill` (SIGKILL), `freeze` (SIGSTOP; it goes on from there when it is thawed).
+CRASH_SABOTAGE takes guards away, for the negative controls: see `sabotage.py`.
 """
 
 import json
@@ -31,6 +31,7 @@ AROUND = {
     "advance_offset": ("before_cas", "after_cas"),
     "claim": (None, "after_claim"),
     "mark_folded": ("before_mark", None),
+    "mark_dimensions_folded": ("before_dimensions_mark", None),
 }
 
 
@@ -53,11 +54,11 @@ class Point:
 
 def install(point: Point, script: str) -> None:
     """Put the point's places around the statements, COPY and COMMIT of the service."""
-    package, topic = {
-        "analytics-ingest": ("analytics_ingest", "batches"),
-        "analytics-rollup": ("analytics_rollup", "fold"),
+    package, topics = {
+        "analytics-ingest": ("analytics_ingest", ["batches"]),
+        "analytics-rollup": ("analytics_rollup", ["fold", "dimensions"]),
     }[script]
-    names = {text: name for name, text in sabotage.statements(load_queries(package, topic)).items()}
+    names = {text: name for topic in topics for name, text in sabotage.statements(load_queries(package, topic)).items()}
     marked: set[int] = set()
 
     def wrap(owner: type, method: str) -> None:

@@ -134,9 +134,13 @@ class Ledger:
         assert totals["rejected"] == times * kinds["rejected"]
 
     def check_rollups(self, tables: Tables) -> None:
-        """Raise AssertionError unless hours and days hold the same sums as the ledger, by organisation."""
+        """Raise AssertionError unless every family's rollups hold the same sums as the ledger, by organisation."""
         new = [entry for entry in self._entries() if entry["kind"] == "new"]
         assert sums(tables, ROLLED_UP.format(table="usage_hourly")) == self._sums(new, HOUR), "hours differ"
+        for family in ("detail", "actor"):
+            found = sums(tables, ROLLED_UP.format(table=f"usage_{family}_hourly"))
+            assert found == self._sums(new, HOUR), f"hours of {family} differ"
+        assert sums(tables, ROLLED_UP.format(table="usage_quarter_hourly")) == self._sums(new, HOUR // 4)
         assert sums(tables, ROLLED_UP.format(table="usage_daily")) == self._sums(new, DAY), "days differ"
 
     @staticmethod

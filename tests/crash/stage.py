@@ -16,7 +16,7 @@ from tests.support.processes import ServiceProcess
 LAUNCHER = "tests.crash.launcher"
 LEASE = "2s"
 PATIENCE_S = 120
-UNFOLDED = "SELECT count(*) FROM analytics.ingestion_batches WHERE folded_at IS NULL"
+UNFOLDED = "SELECT count(*) FROM analytics.ingestion_batches WHERE dimensions_folded_at IS NULL"
 
 
 @dataclass(frozen=True)

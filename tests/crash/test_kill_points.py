@@ -11,7 +11,7 @@ from tests.crash.stage import CrashStage
 from tests.support.processes import ServiceProcesses
 
 INGEST = ("before_cas", "after_cas", "mid_copy", "before_commit", "after_commit")
-ROLLUP = ("after_claim", "before_mark", "before_commit", "after_commit")
+ROLLUP = ("after_claim", "before_mark", "before_dimensions_mark", "before_commit", "after_commit")
 PIECE = 1_000
 
 pytestmark = pytest.mark.timeout(3600)
