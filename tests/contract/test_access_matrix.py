@@ -56,6 +56,12 @@ ROUTES: dict[str, dict[str, Action | PlatformAction]] = {
         f"GET {EXPORTS}/{{jobId}}/manifest": A.EXPORTS_READ,
         f"POST {EXPORTS}/{{jobId}}/verify": A.EXPORTS_READ,
         f"GET {EXPORTS}/{{jobId}}/events": A.EXPORTS_READ,
+        f"GET {ORGS}/export-schedules": A.EXPORTS_READ,
+        f"POST {ORGS}/export-schedules": A.EXPORTS_CREATE,
+        f"GET {ORGS}/export-schedules/{{scheduleId}}": A.EXPORTS_READ,
+        f"PATCH {ORGS}/export-schedules/{{scheduleId}}": A.EXPORTS_CREATE,
+        f"DELETE {ORGS}/export-schedules/{{scheduleId}}": A.EXPORTS_CREATE,
+        f"GET {ORGS}/export-webhook-secret": A.EXPORTS_CREATE,
     },
     "rollup": {},
 }
@@ -153,7 +159,11 @@ class Matrix:
     async def call(self, service: str, route: str, caller: Caller) -> tuple[int, AuditEntry]:
         """The answer's status, and the one record of the decision behind it."""
         method, template = route.split(" ")
-        path = template.replace("{orgId}", str(ORG_ID)).replace("{jobId}", str(OTHER_ORG_ID))
+        path = (
+            template.replace("{orgId}", str(ORG_ID))
+            .replace("{jobId}", str(OTHER_ORG_ID))
+            .replace("{scheduleId}", str(ORG_ID))
+        )
         path = path.replace("{deadLetterId}", "1").replace("{dimension}", "model")
         transport = httpx.ASGITransport(with_edge(self._apps[service]), raise_app_exceptions=False)
         before = len(self.trail.entries)
