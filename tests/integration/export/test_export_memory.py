@@ -9,7 +9,7 @@ from tests.support.processes import ServiceProcesses
 from tests.support.stack import Database, ObjectStore, RabbitMq
 
 MODELS = 540
-# Three parts of 8 MiB and what the driver reads ahead. Measured: 23 MiB for files of 55 MB and of 138 MB alike.
+# Three parts of 5 MiB and what the driver reads ahead. Measured: 17 MiB for files of 55 MB and of 138 MB alike.
 GROWTH_MAX_MIB = 45
 
 

@@ -27,11 +27,11 @@ RETRY_DELAY_MAX = timedelta(minutes=5)
 ATTEMPT_MAX = timedelta(minutes=30)
 """One attempt, whatever it hangs on. 1,000,000 rows take about 4 s, so this is some hundred million rows."""
 
-# Parts of one size (some stores insist on it) and at most 10,000 of them (S3's limit): an export has up to 80 GB.
-PART_BYTES = 8 * MEBIBYTE
+# Parts of one size (some stores insist on it) and at most 10,000 of them (S3's limit): an export has up to 52 GB.
+PART_BYTES = 5 * MEBIBYTE
 PART_BYTES_MIN_OF_S3 = 5 * MEBIBYTE
 PARTS_MAX = 10_000
-# One part being filled and two on their way keep reading and sending busy at the same time, in 24 MiB a job.
+# One part being filled and two on their way keep reading and sending busy at the same time, in 15 MiB a job.
 PARTS_IN_FLIGHT_MAX = 2
 
 READ_BYTES = MEBIBYTE
