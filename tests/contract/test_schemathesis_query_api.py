@@ -54,13 +54,21 @@ def test_every_answer_is_in_the_contract(url: str, case: schemathesis.Case[Any])
 
 
 def related(case: schemathesis.Case[Any]) -> None:
-    """Gives a valid request what a schema cannot say: a range that begins before it ends, no invented cursor."""
+    """Gives a valid request what a schema cannot say: a range in order, a zone that exists, no group twice."""
     if case.meta is None or not case.meta.generation.mode.is_positive or not case.query:
         return
     case.query = {name: value for name, value in case.query.items() if name != "cursor"}
     given = case.query.get("start") or case.query.pop("end", None)
     if given is None:
         return
-    start = min(parse_time(given), datetime(9000, 1, 1, tzinfo=UTC))
+    try:
+        start = min(parse_time(given), datetime(2099, 12, 1, tzinfo=UTC))
+    except ValueError:
+        # A schema cannot say that times are from 2000 to 2100.
+        start = datetime(2026, 3, 1, tzinfo=UTC)
     times = {"start": start.isoformat(), "end": (start + timedelta(days=7)).isoformat()}
     case.query |= times
+    if "timezone" in case.query:
+        case.query["timezone"] = "Europe/Berlin"
+    if "groupBy" in case.query:
+        case.query["groupBy"] = ",".join(dict.fromkeys(str(case.query["groupBy"]).split(",")))

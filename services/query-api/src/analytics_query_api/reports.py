@@ -77,7 +77,6 @@ def error_report(
     failed_in_all = _failed(totals)
     groups = [
         _error_group(
-            *_error_groups(row, question),
             _failed(row),
             row["error_count"],
             row["timeout_count"],
@@ -85,6 +84,7 @@ def error_report(
             _failed(row) / failed_in_all,
             row["first_event_at"],
             row["last_event_at"],
+            *_error_groups(row, question),
         )
         for row in rows[: selection.limit]
     ]

@@ -52,13 +52,6 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class _Point(msgspec.Struct, frozen=True, rename="camel", gc=False):
     bucket_start: BucketStart
     confidence: Confidence
-    org_id: OrgId
-    model_id: ModelId
-    client_id: Optional
-    actor_id: Optional
-    status: Status
-    error_code: Optional
-    project: Optional
     invocations: int
     success_count: int
     error_count: int
@@ -88,6 +81,13 @@ class UsagePoint(_Point, frozen=True, gc=False):
     reasoning_tokens: int
     cost_estimate_cents: Decimal
     revised_at: RevisedAt
+    org_id: OrgId = msgspec.UNSET
+    model_id: ModelId = msgspec.UNSET
+    client_id: Optional = msgspec.UNSET
+    actor_id: Optional = msgspec.UNSET
+    status: Status = msgspec.UNSET
+    error_code: Optional = msgspec.UNSET
+    project: Optional = msgspec.UNSET
 
 
 class ReliabilityPoint(_Point, frozen=True, gc=False):
@@ -95,6 +95,13 @@ class ReliabilityPoint(_Point, frozen=True, gc=False):
 
     error_rate: ErrorRate
     latency_ms: LatencyPercentiles
+    org_id: OrgId = msgspec.UNSET
+    model_id: ModelId = msgspec.UNSET
+    client_id: Optional = msgspec.UNSET
+    actor_id: Optional = msgspec.UNSET
+    status: Status = msgspec.UNSET
+    error_code: Optional = msgspec.UNSET
+    project: Optional = msgspec.UNSET
 
 
 # msgspec structs have one base, so points and totals both spell their numbers out.
@@ -155,7 +162,9 @@ class UsageReport(_Series, frozen=True, kw_only=True):
 
     series: list[UsagePoint]
     totals: UsageTotals
-    previous: Annotated[PreviousUsage | msgspec.UnsetType, Meta(description="Only with compare=previous.")]
+    previous: Annotated[PreviousUsage | msgspec.UnsetType, Meta(description="Only with compare=previous.")] = (
+        msgspec.UNSET
+    )
 
 
 class ReliabilityReport(_Series, frozen=True, kw_only=True):
@@ -163,18 +172,14 @@ class ReliabilityReport(_Series, frozen=True, kw_only=True):
 
     series: list[ReliabilityPoint]
     totals: ReliabilityTotals
-    previous: Annotated[PreviousReliability | msgspec.UnsetType, Meta(description="Only with compare=previous.")]
+    previous: Annotated[PreviousReliability | msgspec.UnsetType, Meta(description="Only with compare=previous.")] = (
+        msgspec.UNSET
+    )
 
 
 class ErrorGroup(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """Failed calls that have the same values of what is grouped by."""
 
-    model_id: ModelId
-    client_id: Optional
-    actor_id: Optional
-    status: Status
-    error_code: Optional
-    project: Optional
     failed_count: int
     error_count: int
     timeout_count: int
@@ -182,6 +187,12 @@ class ErrorGroup(msgspec.Struct, frozen=True, rename="camel", gc=False):
     share: Annotated[float, Meta(description="Of all failed calls of the range and filters, 0 to 1.")]
     first_event_at: datetime
     last_event_at: datetime
+    model_id: ModelId = msgspec.UNSET
+    client_id: Optional = msgspec.UNSET
+    actor_id: Optional = msgspec.UNSET
+    status: Status = msgspec.UNSET
+    error_code: Optional = msgspec.UNSET
+    project: Optional = msgspec.UNSET
 
 
 class ErrorTotals(_Answer, frozen=True, kw_only=True):

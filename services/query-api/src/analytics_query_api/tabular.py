@@ -23,11 +23,9 @@ def to_csv(
     group_by: Sequence[Dimension],
 ) -> bytes:
     """A header and a line for each point. Groups that were not asked for have no column; null is empty."""
-    fields = [
-        field
-        for field in msgspec.structs.fields(kind)
-        if field.name not in GROUP_FIELDS or GROUP_FIELDS[field.name] in group_by
-    ]
+    start, *others = msgspec.structs.fields(kind)
+    groups = [field for field in others if GROUP_FIELDS.get(field.name) in group_by]
+    fields = [start, *groups, *(field for field in others if field.name not in GROUP_FIELDS)]
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\r\n")
     lines.writerow([name for field in fields for name in _names(field)])
