@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_a_taken_port_names_the_port_and_who_has_it(stack: Stack, web: Component
 
 def test_a_component_that_ends_at_once_shows_its_last_words(stack: Stack) -> None:
     """The reason is in the log; the user should not have to look for the log."""
-    dying = script_component("raise SystemExit('no such database')", lambda: "not there")
+    dying = replace(script_component("raise SystemExit('no such database')", lambda: "not there"), start_patience_s=30)
 
     with pytest.raises(StackError, match=r"(?s)ended while starting.*no such database") as raised:
         start(stack, dying)

@@ -16,7 +16,7 @@ def test_each_role_logs_in_to_the_migrated_database(database: Database) -> None:
     """A service that cannot log in as its own role would be tested with rights it does not have."""
     for role in ("analytics_ingest", "analytics_rollup", "analytics_query_api", "analytics_export"):
         with psycopg.connect(database.dsn(role)) as connection:
-            row = connection.execute("SELECT current_user, count(*) FROM analytics.usage_events").fetchone()
+            row = connection.execute("SELECT current_user, count(*) FROM analytics.usage_hourly").fetchone()
 
         assert row == (role, 0)
 

@@ -79,7 +79,8 @@ def test_whatever_can_be_built_is_accepted_and_means_the_same(
     assert decoded.cost_microcents == microcents
     # In UTC: a local time that a clock change skips equals no other time, not even itself in UTC.
     assert decoded.occurred_at == occurred_at.astimezone(UTC)
-    assert (decoded.model_id, decoded.actor_id, decoded.metadata) == (model_id, actor_id, metadata)
+    # No metadata and empty metadata are one.
+    assert (decoded.model_id, decoded.actor_id, decoded.metadata) == (model_id, actor_id, metadata or None)
     assert decoded.input_tokens == sum(tokens)
     assert decoded.event_id == event.event_id
     assert not decoded.has_unknown_fields
