@@ -12,8 +12,9 @@ from tests.support import stack_places
 from tests.support.stack import Database, ObjectStore, RabbitMq, Servers
 
 
-def test_each_role_logs_in_to_the_migrated_database(database: Database) -> None:
+def test_each_role_logs_in_to_the_migrated_database(make_database: Callable[..., Database]) -> None:
     """A service that cannot log in as its own role would be tested with rights it does not have."""
+    database = make_database()
     for role in ("analytics_ingest", "analytics_rollup", "analytics_query_api", "analytics_export"):
         with psycopg.connect(database.dsn(role)) as connection:
             row = connection.execute("SELECT current_user, count(*) FROM analytics.usage_hourly").fetchone()
