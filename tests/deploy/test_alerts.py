@@ -13,6 +13,8 @@ from tools.devstack.stack import PROJECT
 
 RULES = PROJECT / "charts" / "observability" / "rules" / "analytics-alerts.yaml"
 RUNBOOKS = PROJECT / "docs" / "runbooks"
+# The first run on a machine fetches promtool.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ def test_the_sql_runs_on_the_schema(database: Database) -> None:
                 pytest.fail(f"{page}: {error}\n{statement}")
 
 
+@pytest.mark.timeout(600)
 def test_prometheus_can_parse_the_queries(tmp_path: Path) -> None:
     promtool = prometheus("promtool")
     if promtool is None:

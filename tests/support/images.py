@@ -110,7 +110,7 @@ def _base_archive() -> Path:
     """Debian's Python as a root file system, made once per user (30 s, 60 MB)."""
     archive = cache_folder() / "programs" / "python-base.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(archive.parent / "programs.lock", "making a base image"):
+    with exclusive(archive.parent / "python-base.lock", "making a base image"):
         if not archive.exists():
             half = archive.with_suffix(".half.tar")
             source = f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror()} trixie main"

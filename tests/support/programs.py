@@ -19,22 +19,17 @@ BUILD_SECONDS = 1500
 
 def helm() -> Path | None:
     """The helm of this machine, or one built from its Go module; None where there is neither helm nor Go."""
-    return _on_path("helm") or _cached("helm", lambda folder: _build(HELM_MODULE, folder))
+    return _on_path("helm") or _cached("helm", "helm", lambda place: _build(HELM_MODULE, place))
 
 
 def compose_check() -> Path | None:
     """A program that checks Compose files without an engine, built from its Go module; None where there is no Go."""
-    return _cached("cmd", lambda folder: _build(COMPOSE_MODULE, folder))
+    return _cached("cmd", "compose", lambda place: _build(COMPOSE_MODULE, place))
 
 
 def prometheus(program: str) -> Path | None:
     """`prometheus` or `promtool`, from the PATH or from Debian's package; None where neither can be had."""
-    return _on_path(program) or _cached(program, lambda folder: _unpack("prometheus", folder))
-
-
-def alertmanager(program: str) -> Path | None:
-    """`prometheus-alertmanager` or `amtool`, likewise."""
-    return _on_path(program) or _cached(program, lambda folder: _unpack("prometheus-alertmanager", folder))
+    return _on_path(program) or _cached(program, "prometheus", lambda place: _unpack("prometheus", place))
 
 
 def _on_path(program: str) -> Path | None:
@@ -42,45 +37,50 @@ def _on_path(program: str) -> Path | None:
     return Path(found) if found else None
 
 
-def _cached(program: str, make: Callable[[Path], bool]) -> Path | None:
+def _cached(program: str, source: str, make: Callable[[Path], Path | None]) -> Path | None:
+    """The program in the cache; `make` gets an empty folder beside it and says where in it its programs are.
+
+    One source is made by one process at a time; another source need not wait for it. Programs appear whole.
+    """
     folder = cache_folder() / "programs"
     place = folder / program
     if place.exists():
         return place
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / "programs.lock", f"installing {program}"):
-        made = place.exists() or make(folder)
-    return place if made and place.exists() else None
+    with exclusive(folder / f"{source}.lock", f"installing {source}"):
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as making:
+                made = make(Path(making))
+                for each in made.iterdir() if made else ():
+                    each.rename(folder / each.name)
+    return place if place.exists() else None
 
 
-def _build(module: str, folder: Path) -> bool:
+def _build(module: str, place: Path) -> Path | None:
     go = shutil.which("go")
     if go is None:
-        return False
-    environment = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
-    with tempfile.TemporaryDirectory() as outside_any_module:
-        done = subprocess.run(
-            [go, "install", module],
-            cwd=outside_any_module,
-            env=environment,
-            capture_output=True,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
-    return done.returncode == 0
+        return None
+    programs = place / "bin"
+    # Outside any module, so that nothing else decides about versions.
+    done = subprocess.run(
+        [go, "install", module],
+        cwd=place,
+        env={**os.environ, "GOBIN": str(programs), "GOFLAGS": "-mod=mod"},
+        capture_output=True,
+        timeout=BUILD_SECONDS,
+        check=False,
+    )
+    return programs if done.returncode == 0 else None
 
 
-def _unpack(package: str, folder: Path) -> bool:
+def _unpack(package: str, place: Path) -> Path | None:
     """Fetch Debian's package and take its programs out; nothing is installed. They need no library but libc."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        return False
-    with tempfile.TemporaryDirectory() as place:
-        for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "download", package]):
-            subprocess.run(command, cwd=place, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        packages = list(Path(place).glob("*.deb"))
-        if not packages:
-            return False
-        subprocess.run(["dpkg-deb", "-x", str(packages[0]), place], check=True, capture_output=True)
-        for program in (Path(place) / "usr" / "bin").iterdir():
-            shutil.move(program, folder / program.name)
-    return True
+        return None
+    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "download", package]):
+        subprocess.run(command, cwd=place, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    packages = list(place.glob("*.deb"))
+    if not packages:
+        return None
+    subprocess.run(["dpkg-deb", "-x", str(packages[0]), place], check=True, capture_output=True)
+    return place / "usr" / "bin"
