@@ -54,6 +54,25 @@ async def test_a_frozen_owner_that_thaws_is_kept_from_writing(
     assert (metric(zombie, "analytics_ingestion_fenced_total") or 0) >= (others == "no-lease-guard")
 
 
+@pytest.mark.parametrize("point", ["after_cas", "mid_copy"])
+async def test_an_owner_frozen_within_its_transaction_is_put_out_of_the_way(
+    stage: CrashStage, ledger: Ledger, point: str
+) -> None:
+    """It holds the partition's row and its organisations' locks, for a minute by the database's own limits."""
+    await stage.publish(ledger, EVENTS)
+    zombie = stage.launch("ingest", point, action="freeze")
+    await stage.frozen(zombie, point)
+    successor = stage.launch("ingest")
+    await stage.caught_up(ledger)
+
+    assert "silent_owner_ended" in successor.log()
+    await thaw(stage, zombie)
+    await stage.publish(ledger, EVENTS)
+    await stage.caught_up(ledger)
+    ledger.check(stage)
+    assert metric(successor, "analytics_ingestion_lease_owner", partition="0") == 1
+
+
 async def test_an_old_epoch_alone_is_enough_to_be_refused(stage: CrashStage, ledger: Ledger) -> None:
     """The successor has committed nothing yet: the position is where the zombie expects it."""
     await stage.publish(ledger, EVENTS)

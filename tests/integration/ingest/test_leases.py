@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from time import monotonic
 
+import psycopg
 import pytest
 
 from analytics_core.database import WriteDatabase
@@ -128,6 +129,32 @@ async def test_keeping_ends_before_the_lease_does_when_the_database_is_silent(
     assert lease.ends_at < began + 1
     with pytest.raises(LeaseExpired):
         lease.require()
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("is_silent", [True, False])
+async def test_an_owner_that_is_slow_keeps_its_row_and_a_silent_one_loses_it(
+    tables: Tables, ingest_database: WriteDatabase, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    """Nobody gains when a batch that the server works on begins anew; behind a silent owner there may be nobody."""
+    monkeypatch.setattr("analytics_ingest.leases.SILENT_AFTER", SHORT)
+    one, other = (Leases(ingest_database, STREAM, 2, name, SHORT) for name in ("one", "other"))
+    await owned(one)
+    async with await psycopg.AsyncConnection.connect(tables.database.dsn("analytics_ingest")) as holder:
+        await holder.execute("UPDATE analytics.stream_offsets SET next_offset = 7 WHERE partition = 0")
+        work = asyncio.create_task(holder.execute("SELECT" if is_silent else "SELECT pg_sleep(2)"))
+        first = found = await other.acquire(0)
+        while not isinstance(found, Lease):
+            if work.done() and not is_silent:
+                await holder.commit()
+            await asyncio.sleep(0.05)
+            found = await other.acquire(0)
+
+        assert isinstance(first, Taken)
+        assert found.next_offset == (0 if is_silent else 7)
+        if is_silent:
+            with pytest.raises(psycopg.errors.AdminShutdown):
+                await holder.execute("SELECT")
 
 
 @pytest.mark.usefixtures("rows")

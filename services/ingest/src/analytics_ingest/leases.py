@@ -10,10 +10,10 @@ from time import monotonic
 
 import structlog
 
-from analytics_core.database import WriteDatabase
+from analytics_core.database import WriteDatabase, WriteSession
 from analytics_core.errors import AnalyticsError, FencedError
 from analytics_core.sql import load_queries
-from analytics_ingest.limits import LEASE_SAFETY, LEFT_TO_OTHERS, RENEWALS_PER_LEASE
+from analytics_ingest.limits import LEASE_SAFETY, LEFT_TO_OTHERS, RENEWALS_PER_LEASE, SILENT_AFTER
 
 QUERIES = load_queries("analytics_ingest", "leases")
 RETRY_SECONDS = 0.5
@@ -90,7 +90,8 @@ class Leases:
     async def acquire(self, partition: int) -> Lease | Taken:
         """Take the lease with a new epoch if it is free, expired or already ours.
 
-        The first one to come makes the rows of all partitions: one that nobody reads yet must be known as unread.
+        The first one to come makes the rows of all partitions: one that nobody reads yet must be known as unread. When
+        a lease is over and its row is held by an owner that says nothing any more, that owner's session is ended.
         """
         async with self._acquiring:
             lease = await self._acquire(partition)
@@ -109,7 +110,10 @@ class Leases:
                 if other is None:
                     await session.execute(QUERIES["add_partitions"], self._stream, self._partitions)
                     return Taken(None, 0.0, None)
-                return Taken(other["owner"], other["free_in_seconds"] or 0.0, other["accepted_through"])
+                free_in_seconds: float = other["free_in_seconds"] or 0.0
+                if free_in_seconds <= 0:
+                    await self._end_silent_session(session, partition)
+                return Taken(other["owner"], free_in_seconds, other["accepted_through"])
         return Lease(
             stream=self._stream,
             partition=partition,
@@ -120,6 +124,11 @@ class Leases:
             accepted_through=row["accepted_through"],
             renewed_at=asked_at,
         )
+
+    async def _end_silent_session(self, session: WriteSession, partition: int) -> None:
+        ended = await session.fetch(QUERIES["end_silent_session"], self._stream, partition, SILENT_AFTER)
+        for row in ended:
+            log.warning("silent_owner_ended", partition=partition, session=row["pid"], is_ended=row["is_ended"])
 
     async def renew(self, lease: Lease, proof_age: timedelta | None = None) -> None:
         """Prolong the lease; with `proof_age`, also note that everything accepted so long ago is committed.

@@ -34,6 +34,10 @@ LEASE_MAX = timedelta(minutes=1)
 # An owner stops writing this part of the lease before it ends, in case its clock runs slower than the database's.
 LEASE_SAFETY = 0.2
 RENEWALS_PER_LEASE = 3
+# Within a batch an owner says something to the database every few milliseconds. One that has said nothing for so long,
+# while its lease ran out, is frozen or cut off. Pauses of a busy machine are shorter; a longer one costs the batch,
+# which is read again. Both times run from the owner's last word: a takeover takes no longer than the default lease.
+SILENT_AFTER = timedelta(seconds=5)
 # Balance: how often a process says that it is well, and looks at what the others own. One small transaction each.
 ANNOUNCEMENTS_PER_LEASE = 6
 ANNOUNCE_EVERY_MAX = timedelta(seconds=2)
