@@ -18,7 +18,7 @@ from tools.tidiness.sources import Finding, Source, read_sources
 
 RULES = {
     "file-length", "function-length", "file-name", "wall-clock", "transaction", "print", "float-cents", "sql-cast",
-    "unfinished", "metric-place", "metric-help", "sql-use", "org-scope",
+    "unfinished", "metric-place", "metric-help", "sql-use", "org-scope", "narrowing",
 }  # fmt: skip
 _WAIVER = re.compile(r"(?:#|--) tidy: (?P<rule>[\w-]+)(?: — (?P<reason>.*\S))?")
 

@@ -9,8 +9,11 @@ ALTER TABLE analytics.export_jobs
     ADD COLUMN watermark timestamptz,
     ADD COLUMN confidence text,
     ADD COLUMN revision integer,
+    -- tidy: narrowing — its successor below allows more
     DROP CONSTRAINT export_jobs_granularity,
+    -- tidy: narrowing — allows more than the one dropped above
     ADD CONSTRAINT export_jobs_granularity CHECK (granularity IN ('hourly', 'daily', 'monthly', 'events')),
+    -- tidy: narrowing — of a new column
     ADD CONSTRAINT export_jobs_confidence CHECK (confidence IN ('estimated', 'finalized'));
 COMMENT ON COLUMN analytics.export_jobs.filters IS 'Lists of accepted values by parameter name; models are in model_ids.';
 COMMENT ON COLUMN analytics.export_jobs.parameters_sha256 IS 'Equal for exports that ask for the same thing: their files are revisions of each other.';

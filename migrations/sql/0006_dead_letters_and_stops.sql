@@ -6,8 +6,11 @@ ALTER TABLE analytics.dead_letters
     ADD COLUMN replayed_by text,
     ADD COLUMN replayed_body bytea,
     ADD COLUMN replay_problem text,
+    -- tidy: narrowing — before the first release: nobody inserts by this conflict target yet
     DROP CONSTRAINT dead_letters_batch_id_stream_offset_key,
+    -- tidy: narrowing — the previous release writes index 0, which makes it the one dropped above
     ADD CONSTRAINT dead_letters_place UNIQUE (batch_id, stream_offset, message_index),
+    -- tidy: narrowing — of new columns
     ADD CONSTRAINT dead_letters_replayed CHECK ((replayed_at IS NULL) = (replayed_by IS NULL));
 COMMENT ON COLUMN analytics.dead_letters.message_index IS 'Place in a message that held several events; 0 otherwise.';
 COMMENT ON COLUMN analytics.dead_letters.org_id IS 'The organisation that the body names, if it can be read; not checked by anybody.';
@@ -22,6 +25,7 @@ ALTER TABLE analytics.stream_offsets
     ADD COLUMN stopped_because text,
     ADD COLUMN stopped_through bigint,
     ADD COLUMN dead_letters_through bigint,
+    -- tidy: narrowing — of new columns
     ADD CONSTRAINT stream_offsets_stop CHECK (num_nulls(stopped_at, stopped_because, stopped_through) IN (0, 3));
 COMMENT ON COLUMN analytics.stream_offsets.stopped_through IS 'The last message that was looked at when the partition was stopped.';
 COMMENT ON COLUMN analytics.stream_offsets.dead_letters_through IS

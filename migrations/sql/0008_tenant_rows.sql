@@ -55,9 +55,11 @@ SELECT analytics.protect_tenant_table('analytics.export_jobs');
 
 -- The trail is the other way round: who decides appends decisions about anybody, and query-api alone shows them.
 SELECT analytics.protect_tenant_table('analytics.audit_log');
+-- tidy: narrowing — made a few lines above
 DROP POLICY pipeline_rows ON analytics.audit_log;
 CREATE POLICY appended_rows ON analytics.audit_log FOR INSERT
     TO analytics_ingest, analytics_query_api, analytics_export WITH CHECK (true);
+-- tidy: narrowing — before the first release: the previous one never read the trail in these roles
 REVOKE SELECT ON analytics.audit_log FROM analytics_ingest, analytics_rollup, analytics_export;
 
 -- PostgreSQL refuses COPY into a table with policies, and ingest's COPY is its speed: raw events stay without. Who
@@ -71,12 +73,14 @@ FROM analytics.usage_events
 WHERE org_id = (SELECT analytics.current_org()) OR (SELECT analytics.sees_every_org());
 COMMENT ON VIEW analytics.visible_events IS 'The raw events of the transaction''s organisation: what query-api and export read of them.';
 GRANT SELECT ON analytics.visible_events TO analytics_query_api, analytics_export;
+-- tidy: narrowing — before the first release: its services come with the view
 REVOKE SELECT ON analytics.usage_events, analytics.dead_letters FROM analytics_query_api, analytics_export;
 DO $$
 DECLARE
     chunk regclass;
 BEGIN
     FOR chunk IN SELECT public.show_chunks('analytics.usage_events') LOOP
+        -- tidy: narrowing — as the table above
         EXECUTE format('REVOKE ALL ON %s FROM analytics_query_api, analytics_export', chunk);
     END LOOP;
 END

@@ -41,10 +41,14 @@ ALTER TABLE analytics.export_jobs
     ADD COLUMN webhook_run_after timestamptz,
     ADD COLUMN webhook_ended_at timestamptz,
     ADD COLUMN webhook_error text,
+    -- tidy: narrowing — its successor below allows more
     DROP CONSTRAINT export_jobs_status,
+    -- tidy: narrowing — allows more than the one dropped above
     ADD CONSTRAINT export_jobs_status
         CHECK (status IN ('pending', 'running', 'succeeded', 'failed', 'canceled', 'expired')),
+    -- tidy: narrowing — the previous release sets completed_at in every end
     ADD CONSTRAINT export_jobs_ended CHECK (status IN ('pending', 'running') OR completed_at IS NOT NULL),
+    -- tidy: narrowing — the previous release claims with owner and time in one statement
     ADD CONSTRAINT export_jobs_lease CHECK (status <> 'running' OR (lease_owner IS NOT NULL AND lease_until IS NOT NULL));
 COMMENT ON COLUMN analytics.export_jobs.object_key IS 'Where the file lies or would lie; given when the job is created.';
 COMMENT ON COLUMN analytics.export_jobs.cleaned_at IS
@@ -54,8 +58,10 @@ COMMENT ON COLUMN analytics.export_jobs.webhook_ended_at IS
 -- Ended before anybody kept count: their objects were removed at the time, or the bucket's own rules do it.
 UPDATE analytics.export_jobs SET cleaned_at = completed_at WHERE status IN ('failed', 'expired');
 
+-- tidy: narrowing — of a new column
 CREATE UNIQUE INDEX export_jobs_idempotency ON analytics.export_jobs (org_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
+-- tidy: narrowing — of a new column
 CREATE UNIQUE INDEX export_jobs_period ON analytics.export_jobs (schedule_id, range_start) WHERE schedule_id IS NOT NULL;
 CREATE INDEX export_jobs_kept ON analytics.export_jobs (expires_at) WHERE status = 'succeeded';
 CREATE INDEX export_jobs_unclean ON analytics.export_jobs (completed_at)

@@ -5,7 +5,9 @@ DO $do$
 DECLARE
     family record;
 BEGIN
+    -- tidy: narrowing — made anew below, with the same arguments
     DROP FUNCTION analytics.recount_hours(timestamptz, timestamptz, uuid);
+    -- tidy: narrowing — made anew below, with the same arguments
     DROP FUNCTION analytics.recount_days(timestamptz, timestamptz, uuid);
     FOR family IN
         SELECT * FROM (VALUES

@@ -1,24 +1,17 @@
-"""The running platform, one for the tests of this folder."""
+"""Places for the product to run on, and the product running on them."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.platform import JWT_SECRET, STREAM, Platform
+from tests.e2e.platform import JWT_SECRET, STREAM, Places, Platform
 from tests.support.processes import ServiceProcesses
 from tests.support.stack import Database, ObjectStore, RabbitMq
 
 
-@pytest.fixture
-def platform(
-    make_database: Callable[..., Database],
-    make_rabbitmq: Callable[[], RabbitMq],
-    redis_url: str,
-    s3: ObjectStore,
-    free_port: Callable[[], int],
-) -> Iterator[Platform]:
-    """Four ready services on a fresh database and virtual host."""
-    database, rabbitmq = make_database(), make_rabbitmq()
+def make_places(
+    database: Database, rabbitmq: RabbitMq, redis_url: str, s3: ObjectStore, free_port: Callable[[], int]
+) -> Places:
     shared = {"ENVIRONMENT": "test", "RABBITMQ_URL": rabbitmq.amqp_url, "LOG_LEVEL": "info"}
     access = {"AUTH_JWT_SECRET": JWT_SECRET}
     own = {
@@ -51,10 +44,23 @@ def platform(
         }
         for service, variables in own.items()
     }
+    return Places(database, rabbitmq, s3, environments)
+
+
+@pytest.fixture
+def places(
+    make_database: Callable[..., Database],
+    make_rabbitmq: Callable[[], RabbitMq],
+    redis_url: str,
+    s3: ObjectStore,
+    free_port: Callable[[], int],
+) -> Places:
+    """A fresh migrated database and a fresh virtual host, and what the services are told of them."""
+    return make_places(make_database(), make_rabbitmq(), redis_url, s3, free_port)
+
+
+@pytest.fixture
+def platform(places: Places) -> Iterator[Platform]:
+    """Four ready services on a fresh database and virtual host."""
     with ServiceProcesses() as processes:
-        running = Platform(database, rabbitmq, s3, processes, environments, services={})
-        for service in environments:
-            running.start(service)
-        for process in running.services.values():
-            process.wait_until_ready()
-        yield running
+        yield Platform(places, processes, services={}).start_all()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import jwt
@@ -48,23 +48,51 @@ def exact_json(response: httpx.Response) -> Any:
 
 
 @dataclass(frozen=True)
-class Platform:
-    """The running services and what stands behind them."""
+class Places:
+    """What stands behind the services, and the environment of each of them, its port included."""
 
     database: Database
     rabbitmq: RabbitMq
     s3: ObjectStore
-    processes: ServiceProcesses
     environments: dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The running services and what stands behind them."""
+
+    places: Places
+    processes: ServiceProcesses
     services: dict[str, ServiceProcess]
+
+    @property
+    def database(self) -> Database:
+        return self.places.database
+
+    @property
+    def environments(self) -> dict[str, dict[str, str]]:
+        return self.places.environments
 
     def start(self, service: str) -> None:
         """Start a service, again if it has ended."""
         self.services[service] = self.processes.start(f"analytics-{service}", self.environments[service], wait=False)
 
+    def start_all(self) -> Self:
+        """Start the four services, and return when each is ready."""
+        for service in self.environments:
+            self.start(service)
+        for process in self.services.values():
+            process.wait_until_ready()
+        return self
+
+    def stop_all(self) -> None:
+        """Stop each as a cluster would, and see that it ends well."""
+        for service, process in self.services.items():
+            assert process.stop() == 0, f"{service}:\n{process.log()}"
+
     def publish(self, messages: Iterable[Message], *, pace: Pace = AS_FAST_AS_POSSIBLE) -> Ledger:
         """Publish with confirms; the ledger of what the broker holds."""
-        ledger = asyncio.run(replay(messages, url=self.rabbitmq.stream_url, stream=STREAM, pace=pace))
+        ledger = asyncio.run(replay(messages, url=self.places.rabbitmq.stream_url, stream=STREAM, pace=pace))
         assert ledger.unconfirmed == 0
         assert ledger.ended_early is None
         return ledger

@@ -13,11 +13,9 @@ import httpx
 import pytest
 
 from tests.support.echo import echo_server
+from tests.support.gateways import gateway_before
 from tests.support.stack import Servers
-from tools.devstack import gateway, reconcile
 from tools.devstack.ports import Ports
-from tools.devstack.rootfolder import root_folder
-from tools.devstack.stack import Secrets, Stack
 
 ORG = "5b1d9c1e-7f65-4c8e-9a51-0c7b3a2d9f10"
 
@@ -60,16 +58,11 @@ class Running:
 def gateway_with_echoes(folder: Path, free_port: Callable[[], int]) -> Iterator[Running]:
     """The gateway with an echo behind each service name."""
     ports = Ports(**{field.name: free_port() for field in fields(Ports)})
-    for part in ("data", "logs", "run"):
-        (folder / part).mkdir()
-    stack = Stack("gateway-test", folder, ports, Secrets())
-    component = gateway.component(stack, root_folder())
     with ExitStack() as places:
         upstreams = {name: places.enter_context(ExitStack()) for name in ("ingest", "query_api", "export")}
         for name, place in upstreams.items():
             place.enter_context(echo_server(name, getattr(ports, name)))
-        places.callback(reconcile.stop_all, stack, [component])
-        reconcile.start_all(stack, [component], [])
+        places.enter_context(gateway_before(ports, folder))
         yield Running(Gateway(ports.gateway), lambda name: upstreams[name].close())
 
 

@@ -14,6 +14,7 @@ from typing import Self
 import httpx
 
 PROJECT = Path(__file__).resolve().parents[2]
+HERE = Path(sys.prefix)
 READY_PATIENCE_S = 60
 POLL_S = 0.05
 
@@ -21,11 +22,13 @@ POLL_S = 0.05
 class ServiceProcess:
     """One running console script with its own log file."""
 
-    def __init__(self, script: str, env: Mapping[str, str], log: Path, launcher: str | None = None) -> None:
+    def __init__(
+        self, script: str, env: Mapping[str, str], log: Path, launcher: str | None = None, prefix: Path = HERE
+    ) -> None:
         self.script = script
         self.url = f"http://127.0.0.1:{env['HTTP_PORT']}" if "HTTP_PORT" in env else ""
         self.log_file = log
-        program = [Path(sys.prefix) / "bin" / script] if launcher is None else [sys.executable, "-m", launcher, script]
+        program = [prefix / "bin" / script] if launcher is None else [sys.executable, "-m", launcher, script]
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 program,
@@ -103,9 +106,10 @@ class ServiceProcess:
 
 
 class ServiceProcesses:
-    """The service processes of one test; leaving it ends them all."""
+    """The service processes of one test, from the Python environment `prefix`; leaving it ends them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: Path = HERE) -> None:
+        self._prefix = prefix
         self._started: list[ServiceProcess] = []
         self._logs = tempfile.TemporaryDirectory(prefix="service-logs-")
 
@@ -117,7 +121,7 @@ class ServiceProcesses:
         A launcher is a module that runs the script in its own way.
         """
         log = Path(self._logs.name) / f"{len(self._started)}-{script}.log"
-        process = ServiceProcess(script, env, log, launcher)
+        process = ServiceProcess(script, env, log, launcher, self._prefix)
         self._started.append(process)
         return process.wait_until_ready() if wait else process
 

@@ -12,6 +12,7 @@ from tools.tidiness.sources import read_sources
 from tools.tidy import RULES, check, main
 
 INGEST = "services/ingest/src/analytics_ingest"
+MIGRATION = "migrations/sql/0099_later.sql"
 QUERY_API = "services/query-api/src/analytics_query_api"
 WAIVER = "# " + "tidy: {}"
 FINDS: dict[str, list[tuple[str, str]]] = {
@@ -49,6 +50,20 @@ FINDS: dict[str, list[tuple[str, str]]] = {
         (f"{INGEST}/metrics.py", "from prometheus_client import Gauge\nG = Gauge('a', ' ')\n"),
         (f"{INGEST}/metrics.py", "import prometheus_client\nG = prometheus_client.Gauge('a', documentation='')\n"),
     ],
+    "narrowing": [
+        (MIGRATION, "ALTER TABLE analytics.jobs DROP COLUMN name;\n"),
+        (MIGRATION, "DROP TABLE analytics.jobs;\n"),
+        (MIGRATION, "ALTER TABLE analytics.jobs ALTER COLUMN name DROP DEFAULT;\n"),
+        (MIGRATION, "ALTER TABLE analytics.jobs\n    RENAME COLUMN name TO title;\n"),
+        (MIGRATION, "ALTER TABLE analytics.jobs ALTER COLUMN name TYPE bigint;\n"),
+        (MIGRATION, "ALTER TABLE analytics.jobs ALTER COLUMN name SET NOT NULL;\n"),
+        (MIGRATION, "ALTER TABLE analytics.jobs ADD COLUMN a int DEFAULT 1, ADD COLUMN b int NOT NULL;\n"),
+        (MIGRATION, "ALTER TABLE analytics.jobs ADD CONSTRAINT whole CHECK (a > 0);\n"),
+        (MIGRATION, "CREATE UNIQUE INDEX jobs_name ON analytics.jobs (name);\n"),
+        (MIGRATION, "REVOKE SELECT ON analytics.jobs FROM analytics_export;\n"),
+        (MIGRATION, "CREATE TABLE analytics.new (a int);\nREVOKE SELECT ON analytics.new, analytics.old FROM x;\n"),
+        (MIGRATION, "DO $$ BEGIN DROP FUNCTION analytics.count_jobs(); END $$;\n"),
+    ],
 }
 ALLOWS: list[tuple[str, str]] = [
     (f"{INGEST}/short.py", "x = 1\n" * 400),
@@ -62,6 +77,12 @@ ALLOWS: list[tuple[str, str]] = [
     (f"{INGEST}/count.py", "from collections import Counter\nC = Counter()\n"),
     (f"{INGEST}/metrics.py", "from prometheus_client import Counter\nC = Counter('a', 'What it tells.')\n"),
     (f"{INGEST}/text.py", 'x = "TODO is a word here"\n'),
+    (MIGRATION, "ALTER TABLE analytics.jobs ALTER COLUMN name DROP NOT NULL;\n"),
+    (MIGRATION, "ALTER TABLE analytics.jobs ADD COLUMN a int NOT NULL DEFAULT 0, ADD COLUMN b text;\n"),
+    (MIGRATION, "CREATE TABLE analytics.new (a int NOT NULL);\nCREATE UNIQUE INDEX new_a ON analytics.new (a);\n"),
+    (MIGRATION, "REVOKE EXECUTE ON FUNCTION analytics.erase FROM PUBLIC;\nSELECT 1; -- DROP TABLE x\n"),
+    (MIGRATION, "CREATE FUNCTION analytics.f() RETURNS void AS $$ DROP TABLE x; $$ LANGUAGE sql;\n"),
+    (MIGRATION, "-- tidy: narrowing — of a new column\nCREATE UNIQUE INDEX jobs_name ON analytics.jobs (name);\n"),
 ]
 
 
