@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tools.tidiness.sources import Finding, Source
 
-# What takes away, or asks for more than the previous release gives. Adding is fine, and so is loosening (DROP NOT NULL).
+# What takes away, or asks for more than the previous release gives. Adding and loosening (DROP NOT NULL) are fine.
 NARROWING = {
     r"\bDROP\s+(?!NOT\s+NULL)(?:\w+)": "the previous release may use it",
     r"\bRENAME\b": "the previous release knows the old name alone",
