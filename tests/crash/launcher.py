@@ -7,24 +7,33 @@ points, so no environment variable can make one in production. This launcher ref
 
 Points, in the order in which a transaction passes them: of ingest `before_lease_check`, `before_cas`, `after_cas`,
 `mid_copy`; of rollup `after_claim`, `before_mark`; of both `before_commit`, `after_commit`; of rollup's dimension fold
-`before_dimensions_mark`. Actions: `kill` (SIGKILL), `freeze` (SIGSTOP; it goes on from there when it is thawed).
-CRASH_SABOTAGE takes guards away, for the negative controls: see `sabotage.py`.
+`before_dimensions_mark`. Actions: `kill` (SIGKILL), `freeze` (SIGSTOP; it goes on from there when it is thawed),
+`block` (its event loop never turns again).
+CRASH_SABOTAGE takes guards away, for the negative controls: see `sabotage.py`. CRASH_LIMITS makes limits of ingest
+shorter, in seconds: `STALLED_AFTER=2,LAG_EVERY=0.5`.
 """
 
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import entry_points
+from threading import Event
 from typing import Any
 
 from analytics_core.database import ReadSession, WriteDatabase, WriteSession
 from analytics_core.sql import load_queries
 from tests.crash import sabotage
 
-ACTIONS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
+ACTIONS: dict[str, Callable[[], object]] = {
+    "kill": partial(os.kill, os.getpid(), signal.SIGKILL),
+    "freeze": partial(os.kill, os.getpid(), signal.SIGSTOP),
+    "block": Event().wait,
+}
 # The statement without which a transaction is none of those that the points are about.
 MARKERS = {"analytics-ingest": "advance_offset", "analytics-rollup": "mark_folded"}
 AROUND = {
@@ -41,7 +50,7 @@ class Point:
     def __init__(self, name: str, after: int, action: str) -> None:
         self._name = name
         self._left = after
-        self._signal = ACTIONS[action]
+        self._strike = ACTIONS[action]
 
     def reached(self, name: str | None) -> None:
         if name != self._name:
@@ -49,7 +58,7 @@ class Point:
         self._left -= 1
         if self._left == 0:
             os.write(1, json.dumps({"message": "crash_point", "point": name}).encode() + b"\n")
-            os.kill(os.getpid(), self._signal)
+            self._strike()
 
 
 def install(point: Point, script: str) -> None:
@@ -133,12 +142,22 @@ def _install_before_lease_check(point: Point) -> None:
     Lease.require = require  # type: ignore[method-assign,assignment]
 
 
+def _shorten_limits(text: str) -> None:
+    """Before any module of the service has taken them over."""
+    from analytics_ingest import limits
+
+    for name, _, seconds in (entry.partition("=") for entry in text.split(",") if entry):
+        assert isinstance(getattr(limits, name), timedelta)
+        setattr(limits, name, timedelta(seconds=float(seconds)))
+
+
 def main() -> int:
     script = sys.argv.pop(1)
     environment = os.environ
     if environment.get("ENVIRONMENT", "production") == "production":
         sys.stderr.write("the crash launcher does not run in production\n")
         return 2
+    _shorten_limits(environment.get("CRASH_LIMITS", ""))
     sabotage.commit(environment.get("CRASH_SABOTAGE", ""), script)
     if "CRASH_POINT" in environment:
         after = int(environment.get("CRASH_AFTER", "1"))

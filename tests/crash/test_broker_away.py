@@ -5,10 +5,12 @@ import time
 
 import pytest
 
+from analytics_ingest.stream_reader import SUBSCRIPTION_ID
 from tests.crash.ledger import Ledger
 from tests.crash.stage import CrashStage
 from tests.integration.ingest.streaming import metric, wait_for
 from tests.support.fault_proxy import FaultProxy
+from tests.support.lost_deliveries import LostDeliveries
 
 RESTARTS = "analytics_ingestion_reader_restarts_total"
 # Where the flipped bits lie decides how it shows.
@@ -81,3 +83,24 @@ async def test_a_frame_that_arrives_broken_is_read_again(stage: CrashStage, ledg
         assert sum(metric(service, RESTARTS, reason=reason) or 0 for reason in BROKEN) >= 1
         ledger.check(stage)
         assert stage.totals()["received"] == 2500
+
+
+async def test_a_subscription_that_died_silently_is_made_anew(stage: CrashStage, ledger: Ledger) -> None:
+    """Every question is answered, only chunks do not come: the end of the stream, asked for beside, gives it away."""
+    deliveries = LostDeliveries()
+    async with FaultProxy.open(stage.rabbitmq.host, stage.rabbitmq.stream_port) as proxy:
+        proxy.new_answer_filter = deliveries.new_filter
+        service = stage.launch(
+            "ingest", CRASH_LIMITS="STALLED_AFTER=2,LAG_EVERY=0.5", RABBITMQ_STREAM_URL=through(stage, proxy)
+        )
+        await stage.publish(ledger, 2000)
+        await stage.caught_up(ledger)
+        assert metric(service, RESTARTS, reason="stalled") is None
+
+        deliveries.lose(SUBSCRIPTION_ID)
+        await stage.publish(ledger, 200)
+        await stage.caught_up(ledger)
+
+        assert deliveries.lost >= 1
+        assert metric(service, RESTARTS, reason="stalled") == 1
+        ledger.check(stage)

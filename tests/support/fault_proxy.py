@@ -1,7 +1,7 @@
 """A TCP proxy between a client and a real server that can cut, freeze and swallow."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
@@ -20,6 +20,8 @@ class FaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepts = True
         self.trap: _Trap | None = None
+        self.new_answer_filter: Callable[[], Callable[[bytes], bytes]] | None = None
+        """Makes what each new connection's answers go through."""
 
     @classmethod
     @asynccontextmanager
@@ -99,6 +101,8 @@ class FaultProxy:
         questions = _Forwarding(self, reader, server_writer, is_answer=False)
         answers = _Forwarding(self, server_reader, writer, is_answer=True)
         answers.partner = questions
+        if self.new_answer_filter is not None:
+            answers.filter = self.new_answer_filter()
         for forwarding in (questions, answers):
             self._open.add(forwarding)
             task = asyncio.create_task(self._forward(forwarding))
@@ -145,6 +149,7 @@ class _Forwarding:
         self.writer = writer
         self.is_answer = is_answer
         self.partner: _Forwarding | None = None
+        self.filter: Callable[[bytes], bytes] = bytes
         self.has_sent = False
         self.flowing = asyncio.Event()
         self.flowing.set()
@@ -154,6 +159,7 @@ class _Forwarding:
             with suppress(OSError):
                 while data := await self._reader.read(CHUNK_BYTES):
                     await self.flowing.wait()
+                    data = self.filter(data)
                     trap = self._proxy.trap
                     springs = trap is not None and trap.springs(data, self)
                     if trap is not None and springs and trap.longer_than is not None:

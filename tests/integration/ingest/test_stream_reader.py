@@ -1,6 +1,7 @@
 """The reader against a real broker: order, proof, bounds, and failures that show."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,8 +13,10 @@ from analytics_ingest import stream_client, stream_reader
 from analytics_ingest.chunks import Chunk, read_bodies
 from analytics_ingest.limits import READER_CREDIT
 from analytics_ingest.stream_client import Broker, ReaderFailed, StreamSpec, connect
-from analytics_ingest.stream_reader import StreamReader, ends_of, open_reader
+from analytics_ingest.stream_reader import END_SUBSCRIPTION_ID, SUBSCRIPTION_ID, StreamReader, ends_of, open_reader
 from tests.integration.ingest.streaming import publish, publish_messages
+from tests.support.fault_proxy import FaultProxy
+from tests.support.lost_deliveries import LostDeliveries
 from tests.support.stack import RabbitMq
 
 RETENTION = {"max-age": "3600s", "max-length-bytes": "100000000", "stream-max-segment-size-bytes": "500000"}
@@ -166,6 +169,30 @@ async def test_the_ends_of_a_partition_are_found_beside_reading_it(
         assert len(await read(reader, 30)) == 30
         assert await reader.is_caught_up()
     assert await ends_of(broker, "test", spec, 0) == (0, 30)
+
+
+@pytest.mark.parametrize("lost", [(SUBSCRIPTION_ID,), (SUBSCRIPTION_ID, END_SUBSCRIPTION_ID)], ids=["one", "all"])
+async def test_a_subscription_that_is_dead_proves_nothing(
+    rabbitmq: RabbitMq, broker: Broker, spec: StreamSpec, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...]
+) -> None:
+    """The connection answers and brings no chunk, to the reader or to anybody: freshness must not move on with that."""
+    deliveries = LostDeliveries()
+    async with FaultProxy.open(broker.host, broker.port) as proxy:
+        proxy.new_answer_filter = deliveries.new_filter
+        async with open_reader(replace(broker, port=proxy.port), "test", spec, 0, 0) as reader:
+            await publish(rabbitmq, [b"x"], spec.name)
+            assert await read(reader, 1) == [b"x"]
+            assert await reader.end_offset() == 1
+            assert await reader.is_caught_up()
+
+            deliveries.lose(*lost)
+            monkeypatch.setattr(stream_reader, "LAST_CHUNK_MAX", timedelta(seconds=0.5 if len(lost) > 1 else 10))
+            await publish(rabbitmq, [b"y"], spec.name)
+            assert await reader.end_offset() == (2 if len(lost) == 1 else None)
+            assert await reader.next_chunk(0.1) is None
+            assert reader.is_owed
+            assert await reader.is_caught_up() is False
+    assert deliveries.lost >= len(lost)
 
 
 async def test_memory_does_not_follow_the_backlog(

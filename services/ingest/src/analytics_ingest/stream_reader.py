@@ -35,6 +35,9 @@ class StreamReader:
         self._last_chunk: asyncio.Future[Chunk] | None = None
         self.delivered_chunks = 0
         """So far; does not count the one that tells the end."""
+        self._delivered_through = 0
+        # 0 until the broker has said that it has something; None when it has, and says nothing any more.
+        self._end: int | None = 0
 
     async def subscribe(self, offset: int) -> None:
         """Start delivery at the chunk that holds `offset`, or at the first one if that is later."""
@@ -45,6 +48,7 @@ class StreamReader:
         self._client.add_handler(schema.MetadataUpdate, self._on_metadata_update, name=name)
         self._client.add_handler(schema.CreditResponse, self._on_credit_refused, name=name)
         await self._client.run_queue_listener_task(SUBSCRIPTION_ID, self._on_deliver)
+        self._delivered_through = offset
         await self._subscribe(SUBSCRIPTION_ID, schema.OffsetSpec.from_params(OffsetType.OFFSET, offset), READER_CREDIT)
 
     async def next_chunk(self, patience: float) -> Chunk | None:
@@ -62,19 +66,21 @@ class StreamReader:
         """Whether everything accepted before this call was taken from the reader. Raises `ReaderFailed`.
 
         The broker sends on credit as soon as there is something to send, and it answers in order: an answer to a
-        question on the same connection, with nothing before it, proves that there was nothing.
+        question on the same connection, with nothing before it, proves that there was nothing. Unless the subscription
+        is dead, which is known once `end_offset` has found more than was delivered.
         """
         if not await self._client.answers(self._stream):
             raise ReaderFailed("stream_missing", f"{self._stream} does not exist")
-        return not (self._chunks or self._client.has_frames_waiting(SUBSCRIPTION_ID) or self._credit_owed)
+        is_waiting = self._chunks or self._client.has_frames_waiting(SUBSCRIPTION_ID) or self._credit_owed
+        return not (is_waiting or self.is_owed)
 
     @property
-    def has_chunks(self) -> bool:
-        """Whether delivered chunks wait to be taken."""
-        return bool(self._chunks)
+    def is_owed(self) -> bool:
+        """Whether the broker holds back what it may deliver, by the latest `end_offset`, or does not answer it now."""
+        return not self._chunks and (self._end is None or self._end > self._delivered_through)
 
     async def end_offset(self) -> int | None:
-        """The offset behind the last message that the broker has; None when it has none. Raises `ReaderFailed`.
+        """The offset behind the last message that the broker has; None when it shows none. Raises `ReaderFailed`.
 
         By a second subscription on the same connection, which gets the last chunk and no credit for another.
         """
@@ -82,13 +88,15 @@ class StreamReader:
         await self._subscribe(END_SUBSCRIPTION_ID, schema.OffsetSpec(OffsetType.LAST), credit=1)
         try:
             async with asyncio.timeout(LAST_CHUNK_MAX.total_seconds()):
-                return (await self._last_chunk).end_offset
+                self._end = (await self._last_chunk).end_offset
         except TimeoutError:
+            self._end = None if self._end != 0 else 0
             return None
         finally:
             self._last_chunk = None
             with suppress(OSError, TimeoutError, exceptions.ServerError):
                 await self._client.unsubscribe(END_SUBSCRIPTION_ID)
+        return self._end
 
     async def _subscribe(self, number: int, start: schema.OffsetSpec, credit: int) -> None:
         try:
@@ -125,6 +133,7 @@ class StreamReader:
                 return
             self._chunks.append(chunk)
             self.delivered_chunks += 1
+            self._delivered_through = chunk.end_offset
             self._buffered_bytes += len(frame.data)
             self._credit_owed += 1
             self._changed.set()
