@@ -257,6 +257,7 @@ CREATE TABLE analytics.freshness_status (
     model_id text NOT NULL,
     last_event_at timestamp with time zone NOT NULL,
     last_rollup_at timestamp with time zone NOT NULL,
+    traceparent text,
     CONSTRAINT freshness_status_pkey PRIMARY KEY (org_id, model_id)
 ) WITH (fillfactor=50);
 COMMENT ON TABLE analytics.freshness_status IS 'Newest folded event of each org and model. Written by rollup alone.';
@@ -298,6 +299,7 @@ CREATE TABLE analytics.ingestion_batches (
     committed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     folded_at timestamp with time zone,
     dimensions_folded_at timestamp with time zone,
+    traceparent text,
     CONSTRAINT ingestion_batches_bounds CHECK (((stored_count = 0) OR (occurred_min <= occurred_max))),
     CONSTRAINT ingestion_batches_conflicts_are_duplicates CHECK ((conflict_count <= duplicate_count)),
     CONSTRAINT ingestion_batches_conservation CHECK ((received_count = ((stored_count + duplicate_count) + rejected_count))),

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Self
 
 import httpx
@@ -98,10 +99,17 @@ class Platform:
         return ledger
 
     def call(
-        self, service: str, method: str, path: str, *, bearer: str | None = None, **arguments: Any
+        self,
+        service: str,
+        method: str,
+        path: str,
+        *,
+        bearer: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        **arguments: Any,
     ) -> httpx.Response:
         """One request as the platform's administrator, or with the given token."""
-        headers = {"Authorization": f"Bearer {bearer or token('admin')}"}
+        headers = {"Authorization": f"Bearer {bearer or token('admin')}", **headers}
         url = f"{self.services[service].url}/analytics/v1{path}"
         return httpx.request(method, url, headers=headers, timeout=30, trust_env=False, **arguments)
 

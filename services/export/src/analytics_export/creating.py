@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import msgspec
-from opentelemetry.propagate import inject
 
 from analytics_core.access import OrgScope
 from analytics_core.database import WriteSession
 from analytics_core.errors import InvalidRequest, TooManyRequests
+from analytics_core.telemetry.traces import current_traceparent
 from analytics_export import jobs
 from analytics_export.delivery import new_object_key
 from analytics_export.jobs import Job, JobRequest, NewJob, Quota
@@ -71,13 +71,6 @@ def _new_job(org_id: UUID, body: CreateExport, request: JobRequest, settings: Se
         webhook_url=body.webhook.url if body.webhook else None,
         traceparent=current_traceparent(),
     )
-
-
-def current_traceparent() -> str | None:
-    """What the trace that is going on is continued by, elsewhere and later."""
-    carrier: dict[str, str] = {}
-    inject(carrier)
-    return carrier.get("traceparent")
 
 
 def _checked(key: str | None) -> str | None:

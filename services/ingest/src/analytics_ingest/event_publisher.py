@@ -8,6 +8,7 @@ from opentelemetry.trace import SpanKind
 
 from analytics_client import NotConfirmed, PublisherClosed, UsagePublisher
 from analytics_core.errors import Unavailable
+from analytics_core.telemetry.traces import current_traceparent
 from analytics_ingest.limits import (
     HTTP_BYTES_IN_HAND_MAX,
     HTTP_CLOSE_MAX,
@@ -50,12 +51,5 @@ def stream_publisher(url: str, stream: str) -> AbstractAsyncContextManager[Usage
         linger_seconds=HTTP_LINGER.total_seconds(),
         confirm_seconds=HTTP_CONFIRM_MAX.total_seconds(),
         close_seconds=HTTP_CLOSE_MAX.total_seconds(),
-        traceparent=_current_traceparent,
+        traceparent=current_traceparent,
     )
-
-
-def _current_traceparent() -> str | None:
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"

@@ -11,6 +11,7 @@ import structlog
 from analytics_core.database import UNREACHABLE, WriteDatabase, WriteSession
 from analytics_core.errors import FencedError
 from analytics_core.sql import load_queries
+from analytics_core.telemetry.traces import current_traceparent
 from analytics_ingest.batch import Batch
 from analytics_ingest.decode import claimed_org
 from analytics_ingest.event_store import Stored, store_events
@@ -124,6 +125,7 @@ async def _insert_batch(session: WriteSession, lease: Lease, batch: Batch, batch
         stored.newest,
         batch.is_late and stored.events > 0,
         batch.first_accepted_at,
+        current_traceparent(),
     )
     return committed_at
 

@@ -37,11 +37,9 @@ class BatchWriter:
         limit.check(batch)
         async with self._slots:
             links = links_to(batch.trace_parents)
-            with (
-                tracer.start_as_current_span("ingest batch", kind=trace.SpanKind.CONSUMER, links=links) as span,
-                metrics.BATCH_DURATION.time(),
-            ):
-                batch, receipt = await self._persist(lease, batch, limit)
+            with tracer.start_as_current_span("ingest batch", kind=trace.SpanKind.CONSUMER, links=links) as span:
+                with metrics.BATCH_DURATION.time():
+                    batch, receipt = await self._persist(lease, batch, limit)
                 span.set_attributes(
                     {
                         "messaging.system": "rabbitmq",
@@ -51,8 +49,8 @@ class BatchWriter:
                         "analytics.batch_id": receipt.batch_id,
                     }
                 )
+                self._count(lease, batch, receipt)
         limit.record(batch)
-        self._count(lease, batch, receipt)
         self._wakeups.send(
             UsageBatchCommitted(
                 batch_id=receipt.batch_id,

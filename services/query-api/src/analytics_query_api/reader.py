@@ -23,6 +23,7 @@ from analytics_query_api.limits import (
     WAITING_SECONDS_MAX,
 )
 from analytics_query_api.metrics import QUERIES_REFUSED, QUERIES_WAITING
+from analytics_query_api.queries.freshness import link_to_last_fold
 
 Tenant = UUID | None
 """An organisation; None for questions across all of them."""
@@ -56,6 +57,8 @@ class Reader:
         await self._admit(tenant)
         try:
             async with self._database.read(scope, repeatable=True) as session:
+                if isinstance(scope, OrgScope):
+                    await link_to_last_fold(session, scope)
                 yield session
         except QueryCanceledError:
             raise QueryTimeout("ask for a shorter range, fewer groups or granularity=day") from None

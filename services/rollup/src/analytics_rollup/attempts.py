@@ -52,6 +52,12 @@ class Attempts:
 
     async def fold(self, backoff: Backoff, stop: asyncio.Event) -> Fold | None:
         """One fold; None when there was nothing to do, or after a failure and the pause that follows it."""
+        # Only a span that is ended is exported: looking for batches every second would bury those that did something.
+        span = tracer.start_span(self._stage.name)
+        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            return await self._fold(span, backoff, stop)
+
+    async def _fold(self, span: trace.Span, backoff: Backoff, stop: asyncio.Event) -> Fold | None:
         claim = self._suspects.next_claim()
         started = perf_counter()
         try:
@@ -61,16 +67,20 @@ class Attempts:
             self._stage.unfoldable.set(self._suspects.guilty)
             FAILURES.labels("data").inc()
             log.exception("fold_failed", stage=self._stage.name, reason="data", batch_ids=error.batch_ids)
+            _end_failed(span, error)
             # The innocent ones among them have waited long enough.
             self._again.set()
             return None
         except (*UNREACHABLE, *REFUSED) as error:
             _note_failure(error)
+            _end_failed(span, error)
             await sleep_unless_stopped(stop, backoff.next_seconds())
             return None
         backoff.reset()
         if done is not None:
             await self._completed(done, perf_counter() - started)
+            span.set_attributes({"messaging.batch.message_count": done.events, "analytics.batch_ids": done.batch_ids})
+            span.end()
         elif claim.alone is not None:
             self._suspects.gone(claim.alone)
         self._stage.unfoldable.set(self._suspects.guilty)
@@ -79,7 +89,6 @@ class Attempts:
     async def _completed(self, done: Fold, seconds: float) -> None:
         for batch_id in done.batch_ids:
             self._suspects.gone(batch_id)
-        self._trace(done, seconds)
         self._stage.duration.observe(seconds)
         self._stage.events.inc(done.events)
         log.debug(
@@ -89,13 +98,11 @@ class Attempts:
             RollupCompleted(org_ids=done.org_ids, folded_batches=len(done.batch_ids), completed_at=self._now())
         )
 
-    def _trace(self, done: Fold, seconds: float) -> None:
-        """A span for a fold that did something; looking for batches every second would bury it."""
-        ended = self._now()
-        nanoseconds = int(ended.timestamp() * 1e9)
-        span = tracer.start_span(self._stage.name, start_time=nanoseconds - int(seconds * 1e9))
-        span.set_attributes({"messaging.batch.message_count": done.events, "analytics.batch_ids": done.batch_ids})
-        span.end(nanoseconds)
+
+def _end_failed(span: trace.Span, error: Exception) -> None:
+    span.record_exception(error)
+    span.set_status(trace.StatusCode.ERROR)
+    span.end()
 
 
 def _note_failure(error: Exception) -> None:

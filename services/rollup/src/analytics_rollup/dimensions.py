@@ -13,6 +13,7 @@ from analytics_core.database import BAD_DATA, WriteDatabase, WriteSession
 from analytics_core.families import ACTOR, DETAIL, QUARTERS, Family
 from analytics_core.messages import ORG_IDS_MAX
 from analytics_core.sql import load_queries
+from analytics_core.telemetry.traces import link_current_span
 from analytics_rollup.fold import Claim, Fold, NotFoldable, listed, within_limit
 from analytics_rollup.limits import DIMENSION_BATCHES_MAX, DIMENSION_EVENTS_MAX
 from analytics_rollup.merge import merge, plan_with_values, take_turn
@@ -30,6 +31,7 @@ async def fold_dimensions(database: WriteDatabase, claim: Claim) -> Fold | None:
         batches = within_limit(locked, DIMENSION_EVENTS_MAX)
         if not batches:
             return None
+        link_current_span(batch["traceparent"] for batch in batches)
         batch_ids = [batch["batch_id"] for batch in batches]
         stored = sum(batch["stored_count"] for batch in batches)
         try:

@@ -14,6 +14,7 @@ from analytics_core.errors import AnalyticsError
 from analytics_core.families import MODEL
 from analytics_core.messages import ORG_IDS_MAX
 from analytics_core.sql import load_queries
+from analytics_core.telemetry.traces import current_traceparent, link_current_span
 from analytics_rollup.limits import BATCHES_MAX, EVENTS_MAX
 from analytics_rollup.merge import merge, plan_with_values, take_turn
 
@@ -57,6 +58,7 @@ async def fold(database: WriteDatabase, claim: Claim) -> Fold | None:
         batches = within_limit(locked, EVENTS_MAX)
         if not batches:
             return None
+        link_current_span(batch["traceparent"] for batch in batches)
         batch_ids = [batch["batch_id"] for batch in batches]
         try:
             events, org_ids = await _add_to_rollups(session, [batch for batch in batches if batch["stored_count"]])
@@ -98,7 +100,7 @@ async def _add_to_rollups(session: WriteSession, batches: Sequence[Any]) -> tupl
     accepted_at = min(batch["first_chunk_at"] for batch in batches)
     for rollup in MODEL.rollups:
         await merge(session, MODEL, rollup, "fold_delta", accepted_at)
-    await session.execute(QUERIES["note_freshness"])
+    await session.execute(QUERIES["note_freshness"], current_traceparent())
     (totals,) = await session.fetch(QUERIES["delta_totals"], ORG_IDS_MAX + 1)
     return totals["events"], listed(totals["org_ids"])
 

@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from opentelemetry import trace
+
 from analytics_core.access import OrgScope, PlatformScope
 from analytics_core.database import ReadSession
 from analytics_core.query.plan import Plan, Progress
 from analytics_core.sql import load_queries
+from analytics_core.telemetry.traces import link_current_span
 from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness_since
 
 QUERIES = load_queries("analytics_query_api", "freshness")
@@ -36,6 +39,12 @@ async def read_state(session: ReadSession, scope: OrgScope | PlatformScope, now:
     """The state for one organisation, or for all of them."""
     org_id = scope.org_id if isinstance(scope, OrgScope) else None
     return State(await session.fetch_row(QUERIES["state"], org_id), now)
+
+
+async def link_to_last_fold(session: ReadSession, scope: OrgScope) -> None:
+    """Link the request's span to the fold that made the numbers what they are; a query more, where it is traced."""
+    if trace.get_current_span().is_recording():
+        link_current_span([await session.fetch_value(QUERIES["last_fold"], scope.org_id)])
 
 
 async def organisations(session: ReadSession, scope: PlatformScope) -> list[UUID]:  # noqa: ARG001 — the permission

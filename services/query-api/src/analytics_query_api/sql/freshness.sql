@@ -26,6 +26,10 @@ SELECT
 FROM analytics.freshness_status
 WHERE org_id = $1 OR $1 IS NULL
 
+-- last_fold --
+-- The trace of the last fold that moved an organisation's numbers.
+SELECT traceparent FROM analytics.freshness_status WHERE org_id = $1 ORDER BY last_rollup_at DESC LIMIT 1
+
 -- organisations --
 -- Those that ever had an event, for questions across them: with their ids the rollups' indexes can be used.
 SELECT DISTINCT org_id FROM analytics.freshness_status

@@ -35,7 +35,7 @@ WITH NO DATA
 -- The oldest batches without dimensions that nobody folds at this moment; $2 asks for one of them alone, $3 leaves some
 -- out. Only those that the model fold is done with: it skips rows that are locked, and must not wait for seconds.
 SELECT
-    batch_id, occurred_min, occurred_max, first_chunk_at,
+    batch_id, occurred_min, occurred_max, first_chunk_at, traceparent,
     stored_count - coalesce(
         (SELECT erased_count FROM analytics.erased_events AS erased WHERE erased.batch_id = batches.batch_id), 0
     ) AS stored_count

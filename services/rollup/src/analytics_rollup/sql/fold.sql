@@ -13,7 +13,7 @@ WITH NO DATA
 -- The oldest batches that nobody folds at this moment; $2 asks for one of them alone, $3 leaves some out. What was erased
 -- before it was folded is not to be found.
 SELECT
-    batch_id, occurred_min, occurred_max, first_chunk_at,
+    batch_id, occurred_min, occurred_max, first_chunk_at, traceparent,
     stored_count - coalesce(
         (SELECT erased_count FROM analytics.erased_events AS erased WHERE erased.batch_id = batches.batch_id), 0
     ) AS stored_count
@@ -68,15 +68,16 @@ SELECT
 FROM fold_delta
 
 -- note_freshness --
--- The newest visible event of each model, and that its numbers have just moved.
-INSERT INTO analytics.freshness_status AS stored (org_id, model_id, last_event_at, last_rollup_at)
-SELECT org_id, model_id, max(last_event_at), now()
+-- The newest visible event of each model, and that its numbers have just moved, in the trace $1.
+INSERT INTO analytics.freshness_status AS stored (org_id, model_id, last_event_at, last_rollup_at, traceparent)
+SELECT org_id, model_id, max(last_event_at), now(), $1
 FROM fold_delta
 GROUP BY org_id, model_id
 ORDER BY org_id, model_id
 ON CONFLICT (org_id, model_id) DO UPDATE SET
     last_event_at = greatest(stored.last_event_at, EXCLUDED.last_event_at),
-    last_rollup_at = greatest(stored.last_rollup_at, EXCLUDED.last_rollup_at)
+    last_rollup_at = greatest(stored.last_rollup_at, EXCLUDED.last_rollup_at),
+    traceparent = EXCLUDED.traceparent
 
 -- mark_folded --
 -- In the same transaction as the numbers: this line is what makes a fold happen once.
