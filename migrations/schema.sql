@@ -182,6 +182,7 @@ CREATE TABLE analytics.export_jobs (
     webhook_run_after timestamp with time zone,
     webhook_ended_at timestamp with time zone,
     webhook_error text,
+    uploads_swept_at timestamp with time zone,
     CONSTRAINT export_jobs_confidence CHECK ((confidence = ANY (ARRAY['estimated'::text, 'finalized'::text]))),
     CONSTRAINT export_jobs_ended CHECK (((status = ANY (ARRAY['pending'::text, 'running'::text])) OR (completed_at IS NOT NULL))),
     CONSTRAINT export_jobs_granularity CHECK ((granularity = ANY (ARRAY['hourly'::text, 'daily'::text, 'monthly'::text, 'events'::text]))),
@@ -199,6 +200,7 @@ CREATE INDEX export_jobs_org ON analytics.export_jobs USING btree (org_id, creat
 CREATE UNIQUE INDEX export_jobs_period ON analytics.export_jobs USING btree (schedule_id, range_start) WHERE (schedule_id IS NOT NULL);
 CREATE INDEX export_jobs_revisions ON analytics.export_jobs USING btree (org_id, parameters_sha256, revision) WHERE (revision IS NOT NULL);
 CREATE INDEX export_jobs_unclean ON analytics.export_jobs USING btree (completed_at) WHERE ((status = ANY (ARRAY['failed'::text, 'canceled'::text, 'expired'::text])) AND (cleaned_at IS NULL));
+CREATE INDEX export_jobs_unswept ON analytics.export_jobs USING btree (completed_at) WHERE ((completed_at IS NOT NULL) AND (uploads_swept_at IS NULL));
 CREATE INDEX export_jobs_webhooks ON analytics.export_jobs USING btree (webhook_run_after) WHERE ((webhook_url IS NOT NULL) AND (webhook_ended_at IS NULL) AND (completed_at IS NOT NULL));
 CREATE TRIGGER export_jobs_step BEFORE UPDATE ON analytics.export_jobs FOR EACH ROW EXECUTE FUNCTION analytics.check_export_step();
 COMMENT ON TABLE analytics.export_jobs IS 'Exports asked for, under way and done. Written by export alone.';
@@ -209,6 +211,7 @@ COMMENT ON COLUMN analytics.export_jobs.totals IS 'Sums over the rows of the fil
 COMMENT ON COLUMN analytics.export_jobs.watermark IS 'analytics.watermark() of that snapshot; null is unknown.';
 COMMENT ON COLUMN analytics.export_jobs.cleaned_at IS 'Since when nothing of a failed, canceled or expired job is left in the storage; null while that is unknown.';
 COMMENT ON COLUMN analytics.export_jobs.webhook_ended_at IS 'When the webhook was delivered or, with webhook_error, given up; null while it is to be called.';
+COMMENT ON COLUMN analytics.export_jobs.uploads_swept_at IS 'When uploads that were left of an ended job were looked for, long after any of its workers; null: not yet.';
 ALTER TABLE analytics.export_jobs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY pipeline_rows ON analytics.export_jobs FOR ALL TO analytics_ingest, analytics_rollup USING (true);
 CREATE POLICY tenant_rows ON analytics.export_jobs FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));
@@ -236,6 +239,7 @@ CREATE TABLE analytics.export_schedules (
     periods_skipped bigint NOT NULL DEFAULT 0,
     last_job_id uuid,
     last_error text,
+    updated_by text,
     CONSTRAINT export_schedules_period CHECK ((period_start < period_end)),
     CONSTRAINT export_schedules_pkey PRIMARY KEY (schedule_id)
 );
@@ -244,6 +248,7 @@ CREATE UNIQUE INDEX export_schedules_name ON analytics.export_schedules USING bt
 COMMENT ON TABLE analytics.export_schedules IS 'Exports made for each period of a calendar. Written by export alone.';
 COMMENT ON COLUMN analytics.export_schedules.question IS 'What to export, as in the body of an export, without its range.';
 COMMENT ON COLUMN analytics.export_schedules.period_start IS 'The next period to export, up to period_end: moved on in the transaction that creates the period''s job.';
+COMMENT ON COLUMN analytics.export_schedules.updated_by IS 'Who has changed or deleted it last: its next exports are made in this name. Null: nobody since created_by.';
 ALTER TABLE analytics.export_schedules ENABLE ROW LEVEL SECURITY;
 CREATE POLICY pipeline_rows ON analytics.export_schedules FOR ALL TO analytics_ingest, analytics_rollup USING (true);
 CREATE POLICY tenant_rows ON analytics.export_schedules FOR ALL TO analytics_export, analytics_query_api USING (((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org)));

@@ -12,11 +12,16 @@ CHUNK_BYTES = 65_536
 
 
 class Gate:
-    """Forwards connections; once `holds_after_bytes` have gone to the server, nothing moves until `open`."""
+    """Forwards connections until `holds_after_bytes` have gone to the server, or what goes there has `holds_at` in it.
 
-    def __init__(self, target_port: int, holds_after_bytes: int) -> None:
+    From then on nothing moves until `open`; what is still held at the end of the block never arrives.
+    """
+
+    def __init__(self, target_port: int, holds_after_bytes: int | None = None, holds_at: bytes | None = None) -> None:
         self._target_port = target_port
         self._holds_after_bytes = holds_after_bytes
+        self._holds_at = holds_at
+        self._held = self._closed = False
         self._passed_bytes = 0
         self._lock = threading.Lock()
         self._reached = threading.Event()
@@ -44,6 +49,7 @@ class Gate:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
         self._opened.set()
         # Closing alone would leave the acceptor waiting, and let it take one more connection that nobody closes.
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -71,17 +77,20 @@ class Gate:
         try:
             while data := source.recv(CHUNK_BYTES):
                 if counts:
-                    self._hold(len(data))
+                    self._hold(data)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:  # one of the two ends is gone
             source.close()
             target.close()
 
-    def _hold(self, size: int) -> None:
+    def _hold(self, data: bytes) -> None:
         with self._lock:
-            self._passed_bytes += size
-            held = self._passed_bytes > self._holds_after_bytes
-        if held and not self._opened.is_set():
+            self._passed_bytes += len(data)
+            self._held |= self._holds_after_bytes is not None and self._passed_bytes > self._holds_after_bytes
+            self._held |= self._holds_at is not None and self._holds_at in data
+        if self._held and not self._opened.is_set():
             self._reached.set()
             self._opened.wait()
+            if self._closed:
+                raise ConnectionAbortedError

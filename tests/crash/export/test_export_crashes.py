@@ -9,7 +9,7 @@ import pytest
 
 from tests.crash.export.conftest import ROWS, StartExport
 from tests.crash.export.gate import Gate
-from tests.integration.export.running import ExportApi
+from tests.integration.export.running import PATIENCE_S, ExportApi
 from tests.integration.export.storages import objects, unfinished_uploads
 from tests.support.polling import eventually
 from tests.support.stack import Database, ObjectStore
@@ -40,20 +40,44 @@ def assert_one_right_object(api: ExportApi, job: dict[str, Any], s3: ObjectStore
     eventually(lambda: unfinished_uploads(s3, key) == 0)
 
 
-def test_a_killed_workers_export_is_finished_by_another(start_export: StartExport, gate: Gate, s3: ObjectStore) -> None:
-    """SIGKILL with a part sent and one on its way: nobody cleans up, and still nothing is left over."""
-    with gate:
+@pytest.mark.parametrize(
+    ("held_at", "ended"),
+    [
+        (b".csv?partNumber=1&", "succeeded"),
+        (b".csv?partNumber=3&", "succeeded"),
+        (b".csv?uploadId=", "succeeded"),
+        (b".manifest.json?uploadId=", "succeeded"),
+        (b".csv?partNumber=1&", "canceled"),
+        (b".manifest.json?uploadId=", "canceled"),
+    ],
+    ids=[
+        "before the first part", "between parts", "before the file is completed", "between file and manifest",
+        "before the first part, then canceled", "between file and manifest, then canceled",
+    ],
+)  # fmt: skip
+def test_wherever_a_worker_is_killed_nothing_is_left_over(
+    start_export: StartExport, s3: ObjectStore, held_at: bytes, ended: str
+) -> None:
+    """SIGKILL, so nobody cleans up: another worker ends the export, or removes what there is of a canceled one."""
+    with Gate(port_of(s3), holds_at=held_at) as gate:
         victim = start_export(S3_ENDPOINT=f"http://127.0.0.1:{gate.port}")
         job_id = victim.create(granularity="hourly")["jobId"]
         gate.wait_until_reached()
         assert victim.show(job_id)["status"] == "running"
         victim.process.kill()
+    key = f"analytics/exports/{victim.org_id}/{job_id}.csv"
+    assert unfinished_uploads(s3, f"{key}.manifest.json") == 1
 
+    if ended == "succeeded":
         heir = start_export()
-        job = heir.wait_for(job_id, "succeeded")
-
-    assert job["attempts"] == 2
-    assert_one_right_object(heir, job, s3)
+        job = heir.wait_for(job_id, ended)
+        assert job["attempts"] == 2
+        assert_one_right_object(heir, job, s3)
+    else:
+        keeper = start_export(EXPORT_WORKER_CONCURRENCY="0")
+        assert keeper.request("DELETE", f"/{job_id}").json()["status"] == ended
+        eventually(lambda: not [each for each in objects(s3) if job_id in each], PATIENCE_S)
+    eventually(lambda: unfinished_uploads(s3, key) + unfinished_uploads(s3, f"{key}.manifest.json") == 0, PATIENCE_S)
 
 
 @pytest.mark.parametrize("frozen_at_bytes", [0, MIDDLE_BYTES], ids=["before its upload", "in its upload"])

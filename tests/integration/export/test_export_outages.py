@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.export import storages
 from tests.integration.export.running import PATIENCE_S, ExportApi, environment
-from tests.integration.export.storages import objects
+from tests.integration.export.storages import objects, unfinished_uploads
 from tests.support.polling import eventually
 from tests.support.processes import ServiceProcesses
 from tests.support.stack import Database, ObjectStore, RabbitMq
@@ -122,6 +122,28 @@ def test_the_bucket_is_made_where_that_is_wanted(start_export: StartExport, s3: 
     for made in s3.client.list_objects(name, recursive=True):
         s3.client.remove_object(name, str(made.object_name))
     s3.client.remove_bucket(name)
+
+
+def test_an_upload_that_a_frozen_worker_began_after_the_end_is_removed(
+    start_export: StartExport, quiet_database: Database, s3: ObjectStore
+) -> None:
+    """The storage lists uploads by their whole key alone, so each job's are looked for once more, an hour later."""
+    api = start_export()
+    job = api.finished()
+    key = f"analytics/exports/{api.org_id}/{job['jobId']}.csv"
+    for each in (key, f"{key}.manifest.json"):
+        s3.client._create_multipart_upload(s3.bucket, each, {})
+    assert s3.client._list_multipart_uploads(s3.bucket, prefix="analytics/exports/").uploads == []
+
+    with psycopg.connect(quiet_database.superuser_dsn) as connection:
+        connection.execute("SET session_replication_role = replica")  # past the trigger that guards results
+        connection.execute(
+            "UPDATE analytics.export_jobs SET completed_at = now() - interval '2 hours' WHERE job_id = %s",
+            [job["jobId"]],
+        )
+
+    eventually(lambda: unfinished_uploads(s3, key) + unfinished_uploads(s3, f"{key}.manifest.json") == 0, PATIENCE_S)
+    assert objects(s3).count(key) == 1
 
 
 def test_exports_are_made_without_the_broker(start_export: StartExport) -> None:

@@ -138,6 +138,39 @@ def test_a_schedule_is_changed_paused_and_deleted(start_export: StartExport) -> 
     assert scheduled(api)["scheduleId"] != schedule["scheduleId"]
 
 
+def test_a_schedule_outlives_its_maker_and_is_taken_over_by_whoever_changes_it(
+    start_export: StartExport, own_database: Database
+) -> None:
+    """It belongs to the organisation: its exports go on, in the name of the last one who may and did touch it."""
+    api = start_export()
+    everything = f"/orgs/{api.org_id}/export-schedules"
+    ada, grace = (token(CREATE, READ, orgs=[api.org_id], subject=name) for name in ("ada", "grace"))
+    left = token(READ, orgs=[api.org_id], subject="ada")
+    body = {"name": "Finance", "cron": "daily", "start": days_ago(1)}
+    schedule = api.send("POST", everything, ada, json=body).json()
+    eventually(lambda: made(api, schedule), PATIENCE_S)
+
+    refused = api.send("PATCH", f"{everything}/{schedule['scheduleId']}", left, json={})
+    taken_over = api.send("PATCH", f"{everything}/{schedule['scheduleId']}", grace, json={}).json()
+    with psycopg.connect(own_database.owner_dsn) as connection:  # a day has gone by
+        connection.execute(
+            "UPDATE analytics.export_schedules SET period_start = period_start - interval '2 days',"
+            " period_end = period_end - interval '2 days'"
+        )
+    eventually(lambda: len(made(api, schedule)) > 1, PATIENCE_S)
+    with psycopg.connect(own_database.owner_dsn) as connection:
+        audited = connection.execute(
+            "SELECT subject, method, decision FROM analytics.audit_log WHERE path = %s ORDER BY audit_id",
+            [f"/analytics/v1{everything}/{schedule['scheduleId']}"],
+        ).fetchall()
+
+    assert (schedule["createdBy"], schedule["updatedBy"]) == ("ada", "ada")
+    assert refused.status_code == 403
+    assert (taken_over["createdBy"], taken_over["updatedBy"]) == ("ada", "grace")
+    assert {job["initiatedBy"] for job in made(api, schedule)} == {"ada", "grace"}
+    assert audited == [("ada", "PATCH", "deny"), ("grace", "PATCH", "allow")]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

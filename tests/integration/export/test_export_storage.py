@@ -274,6 +274,29 @@ async def test_uploads_that_nobody_knows_of_are_swept(free_port: Callable[[], in
         assert unfinished_uploads(server, KEY) == 0
 
 
+async def test_a_storage_that_lists_page_by_page_is_swept_to_the_end(free_port: Callable[[], int]) -> None:
+    """S3 shows 1,000 uploads at a time. moto shows all that there are: here each answer is cut to one of them."""
+    with storages.moto(free_port()) as server:
+        store = ExportStore(settings_for(server))
+        keys = [f"analytics/exports/{name}.csv" for name in "abc"]
+        for key in keys:
+            await store.start_upload(key, {})
+        everything = store._client._list_multipart_uploads
+
+        def first_page(bucket: str, **query: Any) -> Any:
+            page = everything(bucket, **query)
+            following = [each for each in page.uploads if str(each.object_name) > (query.get("key_marker") or "")]
+            object.__setattr__(page, "uploads", following[:1])
+            object.__setattr__(page, "is_truncated", len(following) > 1)
+            object.__setattr__(page, "next_key_marker", following[0].object_name)
+            return page
+
+        store._client._list_multipart_uploads = first_page  # type: ignore[assignment, method-assign]
+
+        assert await store.abort_uploads_before(datetime.now(UTC), "analytics/exports/") == 3
+        assert [unfinished_uploads(server, key) for key in keys] == [0, 0, 0]
+
+
 @contextmanager
 def refusing(answer: str) -> Iterator[str]:
     """A storage that answers every request with this code."""

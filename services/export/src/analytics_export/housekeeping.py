@@ -49,7 +49,8 @@ class Housekeeping:
             try:
                 await self._expire()
                 await self._sweep()
-                await self._abort_stale_uploads()
+                await self._revoke_left_uploads()
+                await self._abort_unknown_uploads()
             except (*DATABASE_TROUBLE, StorageError) as error:
                 log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}", retrying=True)
                 await sleep_unless_stopped(stop, interval_seconds)
@@ -76,14 +77,27 @@ class Housekeeping:
                 await cleaned(session, scope, job)
             metrics.UNCLEAN_JOBS.dec()
 
-    async def _abort_stale_uploads(self) -> None:
-        """Abort what no job knows of any more: a worker died between starting an upload and its job's next attempt."""
+    async def _revoke_left_uploads(self) -> None:
+        """Look at every job once more, long after its end, by its keys: rclone and MinIO list uploads no other way."""
+        async with self._database.write(_EVERYBODY) as session:
+            jobs = await unswept(session)
+        for job in jobs:
+            key = object_key(job)
+            revoked = [await self._store.revoke_uploads(each) for each in (manifest_key(key), key)]
+            if any(revoked):
+                log.info("left_uploads_revoked", job_id=str(job.job_id), uploads=sum(revoked))
+            scope = scope_for_accepted_job(job.org_id)
+            async with self._database.write(scope) as session:
+                await swept(session, scope, job)
+
+    async def _abort_unknown_uploads(self) -> None:
+        """Abort old uploads of keys that no job has, as after a restored backup; where the storage lists them."""
         if self._stale_checked_at is not None and monotonic() - self._stale_checked_at < _EVERY_SECONDS:
             return
         for prefix in self._settings.prefixes:
             aborted = await self._store.abort_uploads_before(clock.now() - STALE_UPLOAD_AGE, f"{prefix}/")
             if aborted:
-                log.info("stale_uploads_aborted", prefix=prefix, uploads=aborted)
+                log.info("unknown_uploads_aborted", prefix=prefix, uploads=aborted)
         self._stale_checked_at = monotonic()
 
 
@@ -97,6 +111,19 @@ async def expire(session: WriteSession, retention: timedelta) -> list[Job]:
 async def unclean(session: WriteSession) -> list[Job]:
     """Ended jobs without a file of which something may be left in the storage, and whose worker is gone."""
     return [job_from_row(row) for row in await session.fetch(_QUERIES["unclean_jobs"], SWEPT_AT_ONCE_MAX)]
+
+
+# tidy: org-scope — as in expire
+async def unswept(session: WriteSession) -> list[Job]:
+    """Jobs that ended `STALE_UPLOAD_AGE` ago and whose uploads were not looked for since."""
+    return [
+        job_from_row(row) for row in await session.fetch(_QUERIES["unswept_jobs"], STALE_UPLOAD_AGE, SWEPT_AT_ONCE_MAX)
+    ]
+
+
+async def swept(session: WriteSession, scope: OrgScope, job: Job) -> None:
+    """No upload of the job is left."""
+    await session.execute(_QUERIES["mark_swept"], scope.org_id, job.job_id)
 
 
 async def cleaned(session: WriteSession, scope: OrgScope, job: Job) -> None:

@@ -41,7 +41,8 @@ class ExportSchedule(_Answer, frozen=True, kw_only=True):
     """One schedule. `nextRun` is null while it is not enabled.
 
     `periodsSkipped` counts periods that were given up because too many had been missed, `lastError` says why a period
-    that is over has no export yet.
+    that is over has no export yet. A schedule is its organisation's and outlives whoever made it: its exports are made
+    in the name of `updatedBy`, who has changed it last.
     """
 
     schedule_id: UUID
@@ -55,6 +56,7 @@ class ExportSchedule(_Answer, frozen=True, kw_only=True):
     created_by: str
     created_at: datetime
     updated_at: datetime
+    updated_by: str
     next_run: ScheduleNextRun | None
     last_run: ScheduleLastRun | None
     periods_skipped: int
@@ -90,6 +92,7 @@ def schedule_answer(schedule: Schedule, settings: Settings) -> ExportSchedule:
         created_by=schedule.created_by,
         created_at=schedule.created_at,
         updated_at=schedule.updated_at,
+        updated_by=schedule.updated_by,
         next_run=next_run if plan.enabled else None,
         last_run=_last_run(schedule.org_id, schedule.last_run) if schedule.last_run else None,
         periods_skipped=schedule.periods_skipped,

@@ -53,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One row of `export_schedules`; `next_period` has no job yet."""
+    """One row of `export_schedules`; `next_period` has no job yet. `updated_by` answers for what it does."""
 
     schedule_id: UUID
     org_id: UUID
@@ -61,6 +61,7 @@ class Schedule:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    updated_by: str
     next_period: Period
     periods_skipped: int
     last_run: Run | None
@@ -92,6 +93,7 @@ def _schedule(row: Any) -> Schedule:
         created_by=row["created_by"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        updated_by=row["updated_by"] or row["created_by"],
         next_period=Period(row["period_start"], row["period_end"]),
         periods_skipped=row["periods_skipped"],
         last_run=last_run,
@@ -126,14 +128,17 @@ async def lock(session: WriteSession, scope: OrgScope, schedule_id: UUID) -> boo
     return await session.fetch_row(_QUERIES["lock_schedule"], scope.org_id, schedule_id) is not None
 
 
-async def change(session: WriteSession, scope: OrgScope, schedule_id: UUID, plan: Plan, period_end: datetime) -> None:
+async def change(
+    session: WriteSession, scope: OrgScope, schedule_id: UUID, plan: Plan, *, period_end: datetime, changed_by: str
+) -> None:
     """Follow another plan from the period under way on. Raises what the database raises for a name that is taken."""
-    await session.execute(_QUERIES["change_schedule"], scope.org_id, schedule_id, *_columns(plan), period_end)
+    arguments = (scope.org_id, schedule_id, *_columns(plan), period_end, changed_by)
+    await session.execute(_QUERIES["change_schedule"], *arguments)
 
 
-async def delete(session: WriteSession, scope: OrgScope, schedule_id: UUID) -> bool:
+async def delete(session: WriteSession, scope: OrgScope, schedule_id: UUID, deleted_by: str) -> bool:
     """Whether there was such a schedule; its exports stay."""
-    return await session.execute(_QUERIES["delete_schedule"], scope.org_id, schedule_id) == 1
+    return await session.execute(_QUERIES["delete_schedule"], scope.org_id, schedule_id, deleted_by) == 1
 
 
 # tidy: org-scope — the scheduler serves every organisation's schedules in turn

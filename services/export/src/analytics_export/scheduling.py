@@ -114,7 +114,7 @@ class Scheduler:
         now, settings, plan = clock.now(), self._settings, schedule.plan
         due = step(schedule, now)
         time_range = TimeRange(start=due.period.start, end=due.period.end)
-        request = job_request(export_of(plan.question, time_range), settings, schedule.created_by)
+        request = job_request(export_of(plan.question, time_range), settings, schedule.updated_by)
         job_id = uuid5(schedule.schedule_id, due.period.start.astimezone(UTC).isoformat())
         name = period_name(due.period, calendar_of(plan).zone)
         new = NewJob(

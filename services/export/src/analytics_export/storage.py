@@ -92,10 +92,15 @@ class _Client(Minio):
             self._abort_multipart_upload(bucket, key, upload_id)
 
     def unfinished(self, bucket: str, prefix: str) -> list[Upload]:
-        found = []
+        found: list[Upload] = []
         with _no_such_upload_ignored():  # what rclone says of a bucket without any
-            found = self._list_multipart_uploads(bucket, prefix=prefix).uploads
-        return list(found)
+            page = self._list_multipart_uploads(bucket, prefix=prefix)
+            found += page.uploads
+            while page.is_truncated and page.next_key_marker:
+                # The SDK loses the other marker: what a key has beyond this page is found once this page is aborted.
+                page = self._list_multipart_uploads(bucket, prefix=prefix, key_marker=page.next_key_marker)
+                found += page.uploads
+        return found
 
 
 class ObjectStore:
@@ -114,7 +119,7 @@ class ObjectStore:
 
     async def start_upload(self, key: str, headers: dict[str, str]) -> str:
         """Revoke every unfinished upload of the key and start one; its id."""
-        await self._revoke_uploads(key)
+        await self.revoke_uploads(key)
         starting = asyncio.create_task(
             self._run(lambda: self._client.start(self._bucket, key, headers | self._encryption))
         )
@@ -145,7 +150,7 @@ class ObjectStore:
 
     async def discard(self, key: str) -> None:
         """Leave nothing of this key: no unfinished upload and no object."""
-        await self._revoke_uploads(key)
+        await self.revoke_uploads(key)
         await self._run(lambda: self._client.remove_object(self._bucket, key))
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
@@ -185,17 +190,23 @@ class ObjectStore:
         )
 
     async def abort_uploads_before(self, moment: datetime, prefix: str) -> int:
-        """Abort the uploads that were started before a moment, whoever did; their number."""
+        """Abort the uploads below a prefix that were started before a moment, whoever did; their number.
+
+        MinIO and rclone list none for a prefix that is no whole key.
+        """
         uploads = await self._run(lambda: self._client.unfinished(self._bucket, prefix))
         stale = [upload for upload in uploads if upload.initiated_time and upload.initiated_time < moment]
         for upload in stale:
             await self.abort_upload(str(upload.object_name), str(upload.upload_id))
         return len(stale)
 
-    async def _revoke_uploads(self, key: str) -> None:
-        for upload in await self._run(lambda: self._client.unfinished(self._bucket, key)):
-            if upload.object_name == key and upload.upload_id:
-                await self.abort_upload(key, upload.upload_id)
+    async def revoke_uploads(self, key: str) -> int:
+        """Abort every unfinished upload of this very key; their number."""
+        found = await self._run(lambda: self._client.unfinished(self._bucket, key))
+        mine = [upload.upload_id for upload in found if upload.object_name == key and upload.upload_id]
+        for upload_id in mine:
+            await self.abort_upload(key, upload_id)
+        return len(mine)
 
     async def _run(self, call: Callable[[], Answer]) -> Answer:
         def translated() -> Answer:

@@ -127,17 +127,22 @@ async def change_export_schedule(
     schedule_id: ScheduleId,
     data: JSONBody[ChangeSchedule],
     org_scope: NamedDependency[OrgScope],
+    decision: NamedDependency[Decision],
     settings: NamedDependency[Settings],
     database: NamedDependency[WriteDatabase],
 ) -> Response[ExportSchedule]:
-    """Fields that are left out stay as they are. A schedule that is enabled again makes up for what it has missed."""
+    """Fields that are left out stay as they are. A schedule that is enabled again makes up for what it has missed.
+
+    Its next exports are made in the caller's name: `{}` takes over a schedule whose owner has left.
+    """
+    subject = bounded_subject(decision.principal.subject)
     try:
         async with database.write(org_scope) as session:
             await schedules.lock(session, org_scope, schedule_id)
             schedule = await _found(session, org_scope, schedule_id)
             plan = checked_plan(changed(schedule.plan, data), settings, clock.now())
             end = calendar_of(plan).after(schedule.next_period.start)
-            await schedules.change(session, org_scope, schedule_id, plan, end)
+            await schedules.change(session, org_scope, schedule_id, plan, period_end=end, changed_by=subject)
             schedule = await _found(session, org_scope, schedule_id)
     except asyncpg.UniqueViolationError:
         raise Conflict(f"there is a schedule named {data.name!r} already") from None
@@ -158,11 +163,12 @@ async def change_export_schedule(
 async def delete_export_schedule(
     schedule_id: ScheduleId,
     org_scope: NamedDependency[OrgScope],
+    decision: NamedDependency[Decision],
     database: NamedDependency[WriteDatabase],
 ) -> None:
     """The exports that it has made stay."""
     async with database.write(org_scope) as session:
-        if not await schedules.delete(session, org_scope, schedule_id):
+        if not await schedules.delete(session, org_scope, schedule_id, bounded_subject(decision.principal.subject)):
             raise _missing(schedule_id)
 
 

@@ -18,6 +18,17 @@ WHERE status IN ('failed', 'canceled', 'expired') AND cleaned_at IS NULL
 ORDER BY completed_at
 LIMIT $1
 
+-- unswept_jobs --
+-- Ended for so long that no worker of theirs is left: one that was frozen may have begun an upload after the job's end.
+SELECT * FROM analytics.export_jobs
+WHERE completed_at < now() - $1::interval AND uploads_swept_at IS NULL
+ORDER BY completed_at
+LIMIT $2
+
+-- mark_swept --
+-- Once for each job.
+UPDATE analytics.export_jobs SET uploads_swept_at = clock_timestamp() WHERE org_id = $1 AND job_id = $2
+
 -- mark_cleaned --
 -- Said once: whoever comes second finds it done.
 UPDATE analytics.export_jobs SET cleaned_at = clock_timestamp() WHERE org_id = $1 AND job_id = $2

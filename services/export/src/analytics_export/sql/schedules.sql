@@ -26,12 +26,12 @@ FOR UPDATE
 -- The period under way keeps its start, so nothing is left out and nothing exported twice.
 UPDATE analytics.export_schedules
 SET name = $3, cron = $4, timezone = $5, question = $6::jsonb, prefix = $7, webhook_url = $8, enabled = $9,
-    period_end = $10, last_error = NULL, updated_at = clock_timestamp()
+    period_end = $10, last_error = NULL, updated_at = clock_timestamp(), updated_by = $11
 WHERE org_id = $1 AND schedule_id = $2 AND deleted_at IS NULL
 
 -- delete_schedule --
 -- The row stays: jobs refer to it.
-UPDATE analytics.export_schedules SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
+UPDATE analytics.export_schedules SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), updated_by = $3
 WHERE org_id = $1 AND schedule_id = $2 AND deleted_at IS NULL
 
 -- due_schedule --
