@@ -1,5 +1,6 @@
-"""Programs that the deployment's tests run and that no Python package brings: found, or fetched once into the cache."""
+"""What the deployment's tests need and no Python package brings: found on this machine, or fetched into the cache."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,12 @@ def helm() -> Path | None:
 def compose_check() -> Path | None:
     """A program that checks Compose files without an engine, built from its Go module; None where there is no Go."""
     return _cached("cmd", "compose", lambda place: _build(COMPOSE_MODULE, place))
+
+
+def module_file(module: str, file: str) -> Path | None:
+    """A file of a Go module, such as `example.com/module@v1.2.3`; None where there is no Go."""
+    name = f"{module.replace('/', '+')}+{Path(file).name}"
+    return _cached(name, "modules", lambda place: _take(module, file, place / name))
 
 
 def prometheus(program: str) -> Path | None:
@@ -71,6 +78,25 @@ def _build(module: str, place: Path) -> Path | None:
         check=False,
     )
     return programs if done.returncode == 0 else None
+
+
+def _take(module: str, file: str, copy: Path) -> Path | None:
+    """Copy a file out of a module; Go's own checksum database says that the module is the one that everybody gets."""
+    go = shutil.which("go")
+    if go is None:
+        return None
+    done = subprocess.run(
+        [go, "mod", "download", "-json", module],
+        cwd=copy.parent,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        return None
+    shutil.copyfile(Path(json.loads(done.stdout)["Dir"]) / file, copy)
+    return copy.parent
 
 
 def _unpack(package: str, place: Path) -> Path | None:
