@@ -2,12 +2,12 @@
 
 from migrations.sql_file import run_sql_file
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 
 def upgrade() -> None:
-    run_sql_file("0014_export_owners.sql")
+    run_sql_file("0015_export_owners.sql")
 
 
 def downgrade() -> None:
