@@ -14,6 +14,19 @@ from tools.devstack.stack import PROJECT
 
 CHARTS = ("ingest", "query-api", "rollup", "export", "migrations", "observability")
 Manifests = list[dict[str, Any]]
+# What the examples leave switched off, or on.
+VARIANTS = {
+    "ingest": "keda.enabled=false,networkPolicy.to.otel=null,config.OTEL_EXPORTER_OTLP_ENDPOINT=null",
+    "query-api": "autoscaling.enabled=false,keda.enabled=true,keda.serverAddress=http://prometheus:9090,"
+    "route.ingress.enabled=false,route.httpRoute.enabled=true,route.httpRoute.parentRefs[0].name=public,"
+    "route.httpRoute.timeouts.request=0s,extraVolumes[0].name=ca,extraVolumes[0].secret.secretName=ca,"
+    "extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/ca",
+    "rollup": "keda.enabled=true,keda.serverAddress=http://prometheus:9090,serviceAccount.create=false,"
+    "serviceAccount.name=analytics,podLabels.team=platform",
+    "export": "autoscaling.enabled=true,existingSecret=of-another-name,config.EXPORT_WEBHOOK_HOSTS=hooks.example.com,"
+    "networkPolicy.to.webhooks.peers[0].ipBlock.cidr=203.0.113.0/24,networkPolicy.to.webhooks.ports[0]=443,"
+    "networkPolicy.to.postgres.peers[0].ipBlock.cidr=10.20.0.0/16,networkPolicy.to.postgres.ports[0]=6432",
+}
 
 
 class Helm:
@@ -31,6 +44,10 @@ class Helm:
         done = self.run("template", chart, chart, "--namespace", "analytics", *arguments)
         assert done.returncode == 0, done.stderr
         return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+    def variant(self, chart: str) -> Manifests:
+        """The example for production with the values of `VARIANTS`."""
+        return self.template(chart, "--values", f"examples/production/{chart}.yaml", "--set", VARIANTS[chart])
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,17 @@
 """The Helm charts as a cluster would get them."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
-from tests.deploy.conftest import CHARTS, Helm, Manifests
+from tests.deploy.conftest import CHARTS, VARIANTS, Helm, Manifests
+from tests.support import operators
 from tools.charts import settings_blocks
+from tools.devstack.stack import PROJECT
 from tools.settings_docs import SERVICES, settings_class
 
 # The first run on a machine may have to build helm.
@@ -15,8 +19,6 @@ pytestmark = pytest.mark.timeout(1800)
 
 Render = Callable[[str, str], Manifests]
 EXAMPLES = ("development", "production")
-# Resources of operators: Kubernetes' own schemas do not know them.
-OPERATORS = frozenset({"ServiceMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute"})
 EVERY = [(chart, example) for chart in CHARTS for example in EXAMPLES]
 
 
@@ -41,11 +43,20 @@ def test_helm_finds_no_fault(charts: Helm, chart: str) -> None:
 
 @pytest.mark.parametrize(("chart", "example"), EVERY)
 def test_kubernetes_accepts_every_resource(rendered: Render, chart: str, example: str) -> None:
-    manifests = rendered(chart, example)
+    assert_accepted(rendered(chart, example))
 
+
+@pytest.mark.parametrize("chart", VARIANTS)
+def test_kubernetes_accepts_variants(charts: Helm, chart: str) -> None:
+    """What no example switches on has to render, too."""
+    assert_accepted(charts.variant(chart))
+
+
+def assert_accepted(manifests: Manifests) -> None:
+    """By Kubernetes' own schemas, which do not know the resources of operators."""
     assert manifests
     for manifest in manifests:
-        if manifest["kind"] not in OPERATORS:
+        if manifest["kind"] not in operators.DEFINITIONS:
             kubernetes_validate.validate(manifest, "1.31", strict=True)
 
 
@@ -128,6 +139,28 @@ def test_the_network_lets_in_gateway_and_prometheus_and_out_to_its_servers(rende
     assert ports >= beside[service] | {53, 5432, 5672}
 
 
+@pytest.mark.parametrize(
+    ("service", "values", "server"),
+    [
+        ("query-api", "config.AUTH_JWKS_URL=https://login.example.com/keys", "issuer"),
+        ("rollup", "config.OTEL_EXPORTER_OTLP_ENDPOINT=http://otel:4317,networkPolicy.to.otel=null", "otel"),
+        (
+            "export",
+            "config.S3_ENDPOINT=https://s3,config.S3_BUCKET=b,config.EXPORT_WEBHOOK_HOSTS=hooks.example.com",
+            "webhooks",
+        ),
+    ],
+)
+def test_a_policy_that_shuts_off_what_a_setting_names_is_refused(
+    charts: Helm, service: str, values: str, server: str
+) -> None:
+    """Found when it renders, not when no token is accepted any more."""
+    done = charts.run("template", service, "--set", values)
+
+    assert done.returncode != 0
+    assert f"networkPolicy.to.{server}" in done.stderr
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_probes_ask_for_dependencies_in_readiness_alone(rendered: Render, service: str) -> None:
     """A database that is away must not restart pods."""
@@ -166,6 +199,26 @@ def test_metrics_are_not_routed(rendered: Render) -> None:
 
     assert len(routes) == 2
     assert all(path.startswith("^/analytics/v1/") for path in paths)
+
+
+def test_every_path_of_the_api_is_routed_to_its_service_alone(charts: Helm) -> None:
+    """A new route is a 404 at the gateway until the chart knows it. Every service has the status paths."""
+    routed = {
+        service: [re.compile(path) for path in values["route"]["paths"]]
+        for service, values in ((each, chart_values(charts, each)) for each in SERVICES)
+        if values.get("route")
+    }
+    for service in routed:
+        contract = yaml.safe_load((PROJECT / "contracts" / "http" / f"{service}.openapi.yaml").read_text())
+        for path in contract["paths"]:
+            if "/status/" not in path:
+                takers = [name for name, paths in routed.items() if any(each.search(path) for each in paths)]
+                assert takers == [service], path
+
+
+def chart_values(charts: Helm, chart: str) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((charts.folder / chart / "values.yaml").read_text())
+    return values
 
 
 def test_the_schema_comes_before_everything_else(rendered: Render) -> None:

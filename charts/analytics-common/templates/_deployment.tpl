@@ -41,10 +41,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "analytics.labels" . | nindent 8 }}
-        {{- with .Values.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "analytics.podLabels" . | trim | nindent 8 }}
       annotations:
         # New settings restart the pods: services read their environment once.
         checksum/config: {{ include "analytics.configMap" . | sha256sum }}
@@ -111,10 +108,16 @@ spec:
           volumeMounts:
             - name: tmp
               mountPath: /tmp
+            {{- with .Values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
       volumes:
         - name: tmp
           emptyDir:
             sizeLimit: {{ .Values.tmpSize }}
+        {{- with .Values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
 {{- end -}}
 
 {{- define "analytics.service" -}}

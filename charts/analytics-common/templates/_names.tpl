@@ -8,6 +8,15 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Without versions: a new version of the chart alone is no reason to restart pods. */}}
+{{- define "analytics.podLabels" -}}
+{{ include "analytics.selectorLabels" . }}
+app.kubernetes.io/part-of: analytics
+{{- with .Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "analytics.labels" -}}
 {{ include "analytics.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -1,6 +1,12 @@
 {{/* In: the gateway and Prometheus. Out: name resolution and the servers that this service uses. Nothing else. */}}
 {{- define "analytics.networkPolicy" -}}
 {{- if .Values.networkPolicy.enabled }}
+{{- /* A setting that leads to a server which the policy shuts off would be found out in the running system, late. */}}
+{{- range $setting, $server := dict "AUTH_JWKS_URL" "issuer" "EXPORT_WEBHOOK_HOSTS" "webhooks" "OTEL_EXPORTER_OTLP_ENDPOINT" "otel" }}
+{{- if and (index $.Values.config $setting) (not (index $.Values.networkPolicy.to $server)) }}
+{{- fail (printf "networkPolicy.to.%s: config.%s is set, name the peers that it leads to" $server $setting) }}
+{{- end }}
+{{- end }}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -65,6 +71,10 @@ spec:
         - type: RequestHeaderModifier
           requestHeaderModifier:
             remove: [X-Actor-Subject, X-Actor-Roles, X-Actor-Orgs, X-Actor-Signature]
+      {{- with .Values.route.httpRoute.timeouts }}
+      timeouts:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       backendRefs:
         - name: {{ include "analytics.name" . }}
           port: 8084

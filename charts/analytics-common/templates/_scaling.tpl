@@ -61,6 +61,7 @@ spec:
   cooldownPeriod: 300
   triggers:
     - type: prometheus
+      metricType: {{ .Values.keda.metricType }}
       metadata:
         serverAddress: {{ required "keda.serverAddress: URL of Prometheus" .Values.keda.serverAddress }}
         query: {{ .Values.keda.query | quote }}
