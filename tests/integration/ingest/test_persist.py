@@ -169,6 +169,17 @@ async def test_bounds_and_lateness_are_those_of_the_stored_events(
     ]  # fmt: skip
 
 
+async def test_events_are_stored_in_the_order_of_their_index(
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
+) -> None:
+    """Whatever the order of arrival: a batch's neighbours in the index are neighbours in the table."""
+    numbers = list(range(1, 200))
+    random.Random(1).shuffle(numbers)
+    await persist(ingest_database, lease, batch_of([body(number) for number in numbers]))
+    stored = tables.rows("SELECT event_id FROM analytics.usage_events ORDER BY ctid")
+    assert [row["event_id"] for row in stored] == [UUID(int=number) for number in range(1, 200)]
+
+
 async def test_a_batch_over_many_days_finds_its_duplicates(
     tables: Tables, ingest_database: WriteDatabase, lease: Lease
 ) -> None:
