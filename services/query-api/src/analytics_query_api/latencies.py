@@ -20,7 +20,7 @@ CHUNK_POINTS = 256
 
 # An element of an array as `array_send` writes it: its length in bytes, then the number; big-endian.
 _SMALLINT = np.dtype([("length", ">i4"), ("value", ">i2")])
-_BIGINT = np.dtype([("length", ">i4"), ("value", ">i8")])
+BIGINT = np.dtype([("length", ">i4"), ("value", ">i8")])
 _REPRESENTATIVE_MS = np.array([round(bin_latency_ms(index), 2) for index in range(BINS)])
 _PERCENTS = (50, 90, 95, 99)
 
@@ -64,7 +64,7 @@ def _percentiles(histograms: Sequence[EncodedHistogram]) -> list[LatencyPercenti
     bins = np.frombuffer(all_bins, _SMALLINT)["value"].astype(np.int64)
     if not bins.size:
         return [NO_CALLS] * len(histograms)
-    counts = np.frombuffer(all_counts, _BIGINT)["value"].astype(np.float64)
+    counts = np.frombuffer(all_counts, BIGINT)["value"].astype(np.float64)
     rows = np.repeat(np.arange(len(histograms)), [len(bins) // _SMALLINT.itemsize for bins, _ in histograms])
     # A row for each histogram, a column for each bin that may hold a call: latencies of a range share a few octaves.
     lowest = int(bins.min())

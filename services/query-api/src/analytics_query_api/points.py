@@ -1,4 +1,4 @@
-"""Rows of the database to points of a series: up to 10,000 of them in an answer, so each is built with few steps."""
+"""A page of the database's numbers to points of a series: up to 10,000 in an answer, so each takes few steps."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -10,49 +10,49 @@ import msgspec
 
 from analytics_core.buckets import is_finalized
 from analytics_core.query.question import Dimension, Question
+from analytics_core.query.tables import COUNTS
 from analytics_core.units import MICROCENTS_PER_CENT
-from analytics_query_api.latencies import EncodedHistogram, percentiles
+from analytics_query_api.latencies import percentiles
+from analytics_query_api.queries.page import Page
 from analytics_query_api.responses import Confidence, ReliabilityPoint, UsagePoint
 
+_TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
 NEVER_ABSENT = {Dimension.ORG, Dimension.MODEL, Dimension.STATUS}
 
 
-def usage_points(rows: Sequence[Any], question: Question, watermark: datetime | None) -> list[UsagePoint]:
-    """Points from rows of `USAGE_POINT`. By column, as most of the work is then a loop in C: 1 µs a point."""
-    if not rows:
-        return []
-    head, columns, groups = _columns(rows, question, watermark)
-    calls, errors, timeouts, throttled, revisions, *tokens, costs, revised = columns
-    succeeded = map(_succeeded, calls, errors, timeouts, throttled)
-    counts = (calls, succeeded, errors, timeouts, throttled, revisions)
-    return list(map(UsagePoint, *head, *counts, *tokens, map(cents, costs), revised, *groups))
+def usage_points(page: Page, question: Question, watermark: datetime | None) -> list[UsagePoint]:
+    """Points of usage, in order. By column, as most of the work is then a loop in C: 0.6 µs a point."""
+    columns = page.columns
+    tokens = [columns[name] for name in _TOKENS]
+    costs, revised = map(cents, columns["cost_microcents"]), columns["revised_at"]
+    head, groups = _counts(page, question, watermark), _groups(page, question)
+    return list(map(UsagePoint, *head, *tokens, costs, revised, *groups))
 
 
-def reliability_points(rows: Sequence[Any], question: Question, watermark: datetime | None) -> list[ReliabilityPoint]:
-    """Points from rows of `RELIABILITY_POINT`."""
-    if not rows:
-        return []
-    head, columns, groups = _columns(rows, question, watermark)
-    calls, errors, timeouts, throttled, revisions, _, _ = columns
-    succeeded = list(map(_succeeded, calls, errors, timeouts, throttled))
+def reliability_points(page: Page, question: Question, watermark: datetime | None) -> list[ReliabilityPoint]:
+    """Points of reliability, in order."""
+    head = _counts(page, question, watermark)
+    _, _, calls, succeeded, *_ = head
     rates = [
         (all_calls - good) / all_calls if all_calls else None for all_calls, good in zip(calls, succeeded, strict=True)
     ]
-    latencies = percentiles([histogram(row) for row in rows])
-    counts = (calls, succeeded, errors, timeouts, throttled, revisions)
-    return list(map(ReliabilityPoint, *head, *counts, rates, latencies, *groups))
+    pairs = zip(page.columns["bins"], page.columns["counts"], strict=True)
+    latencies = percentiles([(bins or b"", counts or b"") for bins, counts in pairs])
+    return list(map(ReliabilityPoint, *head, rates, latencies, *_groups(page, question)))
 
 
-def _columns(
-    rows: Sequence[Any], question: Question, watermark: datetime | None
-) -> tuple[list[Iterable[Any]], list[tuple[Any, ...]], list[Iterable[Any]]]:
-    """The columns of the points' first fields, the rows' numbers as they are, and the columns of the last fields."""
-    buckets, *columns = zip(*rows, strict=True)
-    split = len(question.group_by)
-    starts, confidences = zip(*map(bucket_labels(question, watermark), buckets), strict=True)
-    given = dict(zip(question.group_by, columns[:split], strict=True))
-    groups = [_shown(given[item], item) if item in given else repeat(msgspec.UNSET) for item in Dimension]
-    return [starts, confidences], columns[split:], groups
+def _counts(page: Page, question: Question, watermark: datetime | None) -> list[Sequence[Any]]:
+    """The columns of the fields that every point begins with."""
+    labels = list(map(bucket_labels(question, watermark), page.buckets))
+    starts, confidences = [start for start, _ in labels], [confidence for _, confidence in labels]
+    calls, *failed = (page.columns[name] for name in COUNTS)
+    return [starts, confidences, calls, list(map(_succeeded, calls, *failed)), *failed, page.columns["revision"]]
+
+
+def _groups(page: Page, question: Question) -> list[Iterable[Any]]:
+    """The columns of the fields that every point ends with."""
+    given = dict(zip(question.group_by, page.groups, strict=True))
+    return [_shown(given[item], item) if item in given else repeat(msgspec.UNSET) for item in Dimension]
 
 
 def _shown(values: Iterable[Any], dimension: Dimension) -> Iterable[Any]:
@@ -62,12 +62,6 @@ def _shown(values: Iterable[Any], dimension: Dimension) -> Iterable[Any]:
 
 def _succeeded(calls: int, errors: int, timeouts: int, throttled: int) -> int:
     return calls - errors - timeouts - throttled
-
-
-def histogram(row: Any) -> EncodedHistogram:
-    """The last two columns; nothing where no row was added up."""
-    bins, counts = row[-2:]
-    return bins or b"", counts or b""
 
 
 def cents(microcents: int) -> Any:

@@ -13,7 +13,7 @@ from analytics_core.query.statements import Position
 from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness
 from analytics_query_api.latencies import percentiles
 from analytics_query_api.paging import encode_cursor
-from analytics_query_api.points import NEVER_ABSENT, cents, histogram, reliability_points, usage_points
+from analytics_query_api.points import NEVER_ABSENT, cents, reliability_points, usage_points
 from analytics_query_api.queries.series import Answer
 from analytics_query_api.responses import (
     Confidence,
@@ -43,7 +43,7 @@ def usage_report(scope: Scope, selection: Selection, answer: Answer) -> UsageRep
     before = question.previous() if answer.previous is not None else question
     return UsageReport(
         **_series(scope, selection, answer),
-        series=usage_points(answer.points[: selection.limit], question, watermark),
+        series=usage_points(answer.points.first(selection.limit), question, watermark),
         totals=_usage_totals(answer.totals, question, watermark),
         previous=msgspec.UNSET
         if answer.previous is None
@@ -59,7 +59,7 @@ def reliability_report(scope: Scope, selection: Selection, answer: Answer) -> Re
     before = question.previous() if answer.previous is not None else question
     return ReliabilityReport(
         **_series(scope, selection, answer),
-        series=reliability_points(answer.points[: selection.limit], question, watermark),
+        series=reliability_points(answer.points.first(selection.limit), question, watermark),
         totals=_reliability_totals(answer.totals, question, watermark),
         previous=msgspec.UNSET
         if answer.previous is None
@@ -101,7 +101,9 @@ def error_report(
             confidence=_confidence(question, state.watermark),
         ),
         freshness=state,
-        next_cursor=_next_cursor(selection, rows, lambda row: Position(_groups(row, question), failed=_failed(row))),
+        next_cursor=_next_cursor(
+            selection, len(rows), lambda: Position(_groups(rows[-2], question), failed=_failed(rows[-2]))
+        ),
     )
 
 
@@ -124,7 +126,7 @@ def dimension_report(scope: OrgScope, selection: Selection, rows: Sequence[Any],
             DimensionValue(row[0] or None, row["invocations"], row["last_event_at"]) for row in rows[: selection.limit]
         ],
         freshness=state,
-        next_cursor=_next_cursor(selection, rows, lambda row: Position(_groups(row, question))),
+        next_cursor=_next_cursor(selection, len(rows), lambda: Position(_groups(rows[-2], question))),
     )
 
 
@@ -163,9 +165,7 @@ def _series(scope: Scope, selection: Selection, answer: Answer) -> dict[str, Any
         "start": question.start,
         "end": question.end,
         "freshness": answer.freshness,
-        "next_cursor": _next_cursor(
-            selection, answer.points, lambda row: Position(_groups(row[1:], question), bucket=row[0])
-        ),
+        "next_cursor": _next_cursor(selection, len(answer.points), lambda: answer.points.position(selection.limit - 1)),
     }
 
 
@@ -181,7 +181,7 @@ def _usage_totals(row: Any, question: Question, watermark: datetime | None) -> U
 
 
 def _reliability_totals(row: Any, question: Question, watermark: datetime | None) -> ReliabilityTotals:
-    (latencies,) = percentiles([histogram(tuple(row.values()))])
+    (latencies,) = percentiles([(row["bins"] or b"", row["counts"] or b"")])
     return ReliabilityTotals(
         **_totals(row, question, watermark),
         error_rate=_failed(row) / row["invocations"] if row["invocations"] else None,
@@ -216,8 +216,6 @@ def _groups(row: Any, question: Question) -> tuple[str, ...]:
     return tuple(str(value) for value in row[: len(question.group_by)])
 
 
-def _next_cursor(selection: Selection, rows: Sequence[Any], position: Any) -> str | None:
-    """Rows beyond the page's limit prove that there is a next one."""
-    if len(rows) <= selection.limit:
-        return None
-    return encode_cursor(position(rows[selection.limit - 1]), selection.fingerprint)
+def _next_cursor(selection: Selection, found: int, last: Callable[[], Position]) -> str | None:
+    """The row beyond the page's limit proves that there is a next one; `last` is behind the one before it."""
+    return None if found <= selection.limit else encode_cursor(last(), selection.fingerprint)

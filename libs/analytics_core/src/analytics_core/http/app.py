@@ -75,7 +75,7 @@ def build_app(
         ),
         plugins=[DecimalSchema()],
         compression_config=CompressionConfig(
-            backend="gzip", minimum_size=1024, gzip_compress_level=5, exclude_opt_key=NOT_COMPRESSED
+            backend="gzip", minimum_size=1024, gzip_compress_level=1, exclude_opt_key=NOT_COMPRESSED
         ),
         request_max_body_size=body_bytes_max,
         logging_config=None,

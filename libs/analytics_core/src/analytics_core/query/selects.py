@@ -77,6 +77,23 @@ def grouped(shape: Shape) -> Select[Any]:
     return _limited(found.order_by(*key), shape)
 
 
+def in_columns(points: Select[Any], shape: Shape) -> Select[Any]:
+    """The points as one row: for each thing that they have, an array in their order.
+
+    A row for each point takes longer to send and to read than its numbers take to find. Times and numbers are bytes as
+    `array_send` writes them, the numbers a point's after the other's; other columns are arrays of the driver's.
+    """
+    rows = points.subquery("points")
+    numbers = array([cast(rows.c[name], BigInteger) for name in shape.columns if name not in _LATEST])
+    return select(
+        # Without a GROUP BY of their own, aggregates see the subquery's rows in its order.
+        func.array_send(func.array_agg(rows.c.bucket_start)).label("bucket_start"),
+        *(func.array_agg(rows.c[item.column]).label(item.column) for item in shape.group_by),
+        func.array_send(func.array_agg(numbers)).label("numbers"),
+        *(func.array_agg(rows.c[name]).label(name) for name in shape.columns if name in _LATEST),
+    )
+
+
 def _limited(found: Select[Any], shape: Shape) -> Select[Any]:
     return found.limit(bindparam("row_limit", type_=Integer)) if shape.limited else found
 

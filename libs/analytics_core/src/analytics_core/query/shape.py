@@ -37,3 +37,4 @@ class Shape:
     continued: bool = False
     limited: bool = False
     one_org: bool = True
+    in_columns: bool = False

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from analytics_core.access import OrgScope
 from analytics_core.query.plan import Plan
 from analytics_core.query.question import Question
-from analytics_core.query.selects import grouped, plain
+from analytics_core.query.selects import grouped, in_columns, plain
 from analytics_core.query.shape import Buckets, Order, Shape
 
 _DIALECT: Any = asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -49,15 +49,19 @@ def series_statement(
     *,
     after: Position | None = None,
     limit: int | None = None,
+    in_columns: bool = False,
 ) -> Statement:
     """One row for each bucket and group with calls: `bucket_start`, the groups' columns, then `columns`; in that order.
 
     `columns` are names of `tables.SUMS`, `revision`, `revised_at`, `first_event_at`, `last_event_at`, `bins` and
     `counts` (see `selects`). With `after`, the plan has to be that since the bucket of that position.
+    `in_columns` gives the same as one row, see `selects.in_columns`; not for `first_event_at` and histograms.
     """
     buckets = Buckets.CELLS if plan.bounds is None else Buckets.BOUNDS
     is_plain = plan.is_plain(question.group_by) and isinstance(scope, OrgScope)
-    return _statement(scope, question, plan, columns, buckets, is_plain=is_plain, after=after, limit=limit)
+    return _statement(
+        scope, question, plan, columns, buckets, is_plain=is_plain, after=after, limit=limit, in_columns=in_columns
+    )
 
 
 def total_statement(
@@ -87,6 +91,7 @@ def _statement(
     order: Order = Order.KEY,
     after: Position | None,
     limit: int | None,
+    in_columns: bool = False,
 ) -> Statement:
     if not plan.parts:
         raise ValueError("a question without buckets needs no statement")
@@ -102,6 +107,7 @@ def _statement(
         continued=after is not None and bool(question.group_by),
         limited=limit is not None,
         one_org=isinstance(scope, OrgScope),
+        in_columns=in_columns,
     )
     sql, names = _compiled(shape)
     values = {**_values(scope, question, plan, after), "row_limit": limit}
@@ -111,6 +117,8 @@ def _statement(
 @cache
 def _compiled(shape: Shape) -> tuple[str, tuple[str, ...]]:
     select: Select[Any] = plain(shape) if shape.is_plain else grouped(shape)
+    if shape.in_columns:
+        select = in_columns(select, shape)
     result: Any = select.compile(dialect=_DIALECT)
     return str(result), tuple(result.positiontup)
 

@@ -7,28 +7,36 @@ from typing import Any
 from analytics_core.errors import InvalidRequest
 from analytics_core.query.statements import Position
 from analytics_query_api.limits import FILL_GROUPS_MAX
+from analytics_query_api.queries.page import Page
 from analytics_query_api.queries.source import Source
 from analytics_query_api.selection import Selection
 
 _EMPTY: dict[str, object] = {"revised_at": None, "bins": None, "counts": None}
 
 
-async def fill_page(source: Source, selection: Selection, columns: tuple[str, ...], rows: Sequence[Any]) -> list[Any]:
-    """A row for each bucket of the range and each group that has calls in it, one more than the page has.
+async def fill_page(source: Source, selection: Selection, page: Page) -> Page:
+    """A point for each bucket of the range and each group that has calls in it, one more than the page has.
 
-    `rows` are the first ones with calls, as many: none that the page needs can lie behind them.
+    Those given are the first ones with calls, as many: none that the page needs can lie behind them.
     """
     question, after = selection.question, selection.after
     groups = await _groups(source, selection)
     bounds = question.bounds()[:-1]
     if after is not None and after.bucket is not None:
         bounds = tuple(bound for bound in bounds if bound >= after.bucket)
-    width = 1 + len(question.group_by)
-    found = {tuple(row[:width]): row for row in rows}
-    zeros = tuple(_EMPTY.get(name, 0) for name in columns)
-    keys = ((bucket, *group) for bucket, group in product(bounds, groups))
     behind = _place(groups, after)
-    return [found.get(key, (*key, *zeros)) for key in islice(keys, behind, behind + selection.limit + 1)]
+    keys = list(islice(product(bounds, groups), behind, behind + selection.limit + 1))
+    found = {key: number for number, key in enumerate(page.keys())}
+    places = [found.get((bucket, *group)) for bucket, group in keys]
+    columns = {
+        name: [_EMPTY.get(name, 0) if place is None else values[place] for place in places]
+        for name, values in page.columns.items()
+    }
+    return Page(
+        [bucket for bucket, _ in keys],
+        tuple([group[place] for _, group in keys] for place in range(len(question.group_by))),
+        columns,
+    )
 
 
 async def _groups(source: Source, selection: Selection) -> list[tuple[Any, ...]]:

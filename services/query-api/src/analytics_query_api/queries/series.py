@@ -8,27 +8,27 @@ from uuid import UUID
 
 from analytics_core.access import OrgScope
 from analytics_core.database import ReadSession
-from analytics_core.query.question import Dimension, Question
+from analytics_core.query.question import Dimension
 from analytics_core.query.tables import COUNTS, SUMS
 from analytics_query_api.freshness import Freshness
 from analytics_query_api.queries.filling import fill_page
 from analytics_query_api.queries.freshness import organisations, read_state
+from analytics_query_api.queries.page import Page
 from analytics_query_api.queries.source import Source
 from analytics_query_api.selection import Scope, Selection
 
 USAGE = SUMS
 HISTOGRAM = ("bins", "counts")
 RELIABILITY = (*COUNTS, *HISTOGRAM)
-# Where they have to be in a point's row: what every point has comes first.
-USAGE_POINT = (*COUNTS, "revision", *SUMS[len(COUNTS) :], "revised_at")
+USAGE_POINT = (*SUMS, "revision", "revised_at")
 RELIABILITY_POINT = (*COUNTS, "revision", "bins", "counts")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows of points (one more than the page has where there is a next one), rows of totals, and how fresh they are."""
+    """Points (one more than the page has where there is a next one), rows of totals, and how fresh they are."""
 
-    points: Sequence[Any]
+    points: Page
     totals: Any
     previous: Any | None
     freshness: Freshness
@@ -46,27 +46,24 @@ async def read_series(
     state = await read_state(session, scope, now)
     source = Source(session, await _visible(session, scope, selection), state.progress)
     question = selection.question
-    plan, rows = await source.page(question, points, selection.after, selection.limit + 1)
+    plan, page = await source.page(question, points, selection.after, selection.limit + 1)
     if selection.fill:
-        rows = await fill_page(source, selection, points, rows)
+        page = await fill_page(source, selection, page)
     ungrouped = question.grouped_by()
-    if selection.after is None and len(rows) <= selection.limit:
+    if selection.after is None and len(page) <= selection.limit:
         # The page is the whole series: its sum is the total, in no time.
-        total_plan, total = plan, _added_up(rows, question, points, totals)
+        total_plan, total = plan, _added_up(page, totals)
     else:
         total_plan, total = await source.total(ungrouped, totals)
     previous = (await source.total(ungrouped.previous(), totals))[1] if selection.compare else None
-    return Answer(rows, total, previous, state.freshness(plan, total_plan))
+    return Answer(page, total, previous, state.freshness(plan, total_plan))
 
 
-def _added_up(
-    rows: Sequence[Any], question: Question, points: tuple[str, ...], totals: tuple[str, ...]
-) -> dict[str, Any]:
-    values = list(zip(*rows, strict=True))[1 + len(question.group_by) :] or [()] * len(points)
-    columns = dict(zip(points, values, strict=True))
+def _added_up(page: Page, names: tuple[str, ...]) -> dict[str, Any]:
+    columns = page.columns
     return {
         name: b"".join(part for part in columns[name] if part) if name in HISTOGRAM else sum(columns[name])
-        for name in totals
+        for name in names
     }
 
 

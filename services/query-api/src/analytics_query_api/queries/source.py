@@ -12,6 +12,7 @@ from analytics_core.query.plan import Plan, Progress, plan_series, plan_total
 from analytics_core.query.question import Question
 from analytics_core.query.shape import Order
 from analytics_core.query.statements import Position, series_statement, total_statement
+from analytics_query_api.queries.page import Page
 
 _INSTANT = timedelta(microseconds=1)
 _NOTHING: dict[str, object] = {"bins": None, "counts": None, "revised_at": None}
@@ -27,16 +28,24 @@ class Source:
 
     async def page(
         self, question: Question, columns: tuple[str, ...], after: Position | None, limit: int
-    ) -> tuple[Plan, list[Any]]:
+    ) -> tuple[Plan, Page]:
         """The first points behind a position."""
+        groups = len(question.group_by)
         since = after.bucket if after else None
         if since is not None and not question.group_by:
             since += _INSTANT
         plan = plan_series(question, self.progress, since)
         if not plan.parts:
-            return plan, []
-        statement = series_statement(self.scope, question, plan, columns, after=after, limit=limit)
-        return plan, await self.session.fetch(statement.sql, *statement.values)
+            return plan, Page.of_rows([], groups, columns)
+        # All histograms of a page as one value might be more than PostgreSQL has room for in one.
+        in_columns = "bins" not in columns
+        statement = series_statement(
+            self.scope, question, plan, columns, after=after, limit=limit, in_columns=in_columns
+        )
+        if in_columns:
+            row = await self.session.fetch_row(statement.sql, *statement.values)
+            return plan, Page.of_columns(row, groups, columns)
+        return plan, Page.of_rows(await self.session.fetch(statement.sql, *statement.values), groups, columns)
 
     async def total(self, question: Question, columns: tuple[str, ...]) -> tuple[Plan, Any]:
         """One row over the whole range; zeros where there is nothing."""
