@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.e2e.platform import JWT_SECRET, STREAM, Places, Platform
+from tests.support.otlp import Collector, collecting
 from tests.support.processes import ServiceProcesses
 from tests.support.stack import Database, ObjectStore, RabbitMq
 
@@ -64,3 +65,30 @@ def platform(places: Places) -> Iterator[Platform]:
     """Four ready services on a fresh database and virtual host."""
     with ServiceProcesses() as processes:
         yield Platform(places, processes, services={}).start_all()
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    """Takes the spans of `traced`."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def traced(
+    make_database: Callable[..., Database],
+    make_rabbitmq: Callable[[], RabbitMq],
+    redis_url: str,
+    s3: ObjectStore,
+    free_port: Callable[[], int],
+    collector: Collector,
+) -> Iterator[Platform]:
+    """Four services, not yet started, that log every line and export spans, in both kinds of OTLP."""
+    places = make_places(make_database(), make_rabbitmq(), redis_url, s3, free_port)
+    over_http = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+    over_grpc = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    for service, environment in places.environments.items():
+        spoken = over_http if service in {"ingest", "export"} else over_grpc
+        environment.update(spoken, LOG_LEVEL="debug", OTEL_BSP_SCHEDULE_DELAY="100")
+    with ServiceProcesses() as processes:
+        yield Platform(places, processes, services={})

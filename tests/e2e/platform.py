@@ -28,9 +28,9 @@ POLL_S = 0.1
 MICROCENTS_PER_CENT = 1_000_000
 
 
-def token(*roles: str, orgs: Iterable[str] = ()) -> str:
+def token(*roles: str, orgs: Iterable[str] = (), subject: str = "tester") -> str:
     """A bearer token as an identity provider would issue it."""
-    claims = {"sub": "tester", "roles": roles, "orgs": list(orgs), "exp": datetime.now(UTC) + timedelta(hours=1)}
+    claims = {"sub": subject, "roles": roles, "orgs": list(orgs), "exp": datetime.now(UTC) + timedelta(hours=1)}
     return jwt.encode(claims, JWT_SECRET, algorithm="HS256")
 
 

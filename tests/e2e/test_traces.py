@@ -1,7 +1,7 @@
 """An event's way through four processes, as a collector and the processes' logs see it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any
@@ -10,52 +10,28 @@ import httpx
 import pytest
 
 from analytics_core.testing.builders import usage_event
-from tests.e2e.conftest import make_places
 from tests.e2e.platform import Platform, wait_until
-from tests.support.otlp import Collector, Context, SeenSpan, collecting
-from tests.support.processes import ServiceProcesses
-from tests.support.stack import Database, ObjectStore, RabbitMq
+from tests.support.otlp import Collector, Context, SeenSpan
 
 ORG = "9a1c7a52-51a7-4f0e-8a51-3f2f4f0b7c12"
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def traced(
-    make_database: Callable[..., Database],
-    make_rabbitmq: Callable[[], RabbitMq],
-    redis_url: str,
-    s3: ObjectStore,
-    free_port: Callable[[], int],
-    collector: Collector,
-) -> Iterator[Platform]:
-    """Every line is logged, and both kinds of OTLP are spoken."""
-    places = make_places(make_database(), make_rabbitmq(), redis_url, s3, free_port)
-    over_http = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-    over_grpc = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    for service, environment in places.environments.items():
-        spoken = over_http if service in {"ingest", "export"} else over_grpc
-        environment.update(spoken, LOG_LEVEL="debug", OTEL_BSP_SCHEDULE_DELAY="100")
-    with ServiceProcesses() as processes:
-        yield Platform(places, processes, services={}).start_all()
+def running(traced: Platform) -> Platform:
+    return traced.start_all()
 
 
 def test_an_event_is_followed_from_its_request_to_the_answer_that_shows_it(
-    traced: Platform, collector: Collector
+    running: Platform, collector: Collector
 ) -> None:
     """The producer's trace goes on to the stream; batch, fold and answer each link to the step before."""
     caller = new_context()
     event = usage_event(orgId=ORG, occurredAt=datetime.now(UTC).isoformat())
-    posted = call(traced, "ingest", "POST", "/events", caller, json=event)
+    posted = call(running, "ingest", "POST", "/events", caller, json=event)
     assert posted.status_code == 202, posted.text
-    traced.wait_until_visible(1)
+    running.wait_until_visible(1)
     asker = new_context()
-    assert totals(traced, asker)["invocations"] == 1
+    assert totals(running, asker)["invocations"] == 1
 
     request = the(collector, lambda: collector.named("POST /analytics/v1/events"))
     published = the(collector, lambda: collector.named("publish events"))
@@ -76,25 +52,25 @@ def test_an_event_is_followed_from_its_request_to_the_answer_that_shows_it(
         ("rollup", "folded", fold),
         ("query-api", "request", answer),
     ):
-        assert span.context in logged(traced, service, message)
+        assert span.context in logged(running, service, message)
 
 
-def test_an_export_goes_on_in_the_trace_of_its_request(traced: Platform, collector: Collector) -> None:
+def test_an_export_goes_on_in_the_trace_of_its_request(running: Platform, collector: Collector) -> None:
     """Also when the process that took the request is gone, and another one writes the file."""
     caller = new_context()
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     body = {"timeRange": {"start": (today - timedelta(days=1)).isoformat(), "end": today.isoformat()}}
-    restart_export(traced, workers=0)
-    created = call(traced, "export", "POST", f"/orgs/{ORG}/exports", caller, json=body)
+    restart_export(running, workers=0)
+    created = call(running, "export", "POST", f"/orgs/{ORG}/exports", caller, json=body)
     assert created.status_code == 202, created.text
-    restart_export(traced, workers=1)
+    restart_export(running, workers=1)
 
     request = the(collector, lambda: collector.named("POST /analytics/v1/orgs/{orgId}/exports"))
     job = the(collector, lambda: collector.named("export job"))
     assert (request.context[0], request.parent) == caller
     assert (job.context[0], job.parent) == request.context
     assert job.attributes["analytics.job_id"] == created.json()["jobId"]
-    assert job.context in logged(traced, "export", "export_succeeded")
+    assert job.context in logged(running, "export", "export_succeeded")
 
 
 def restart_export(platform: Platform, workers: int) -> None:

@@ -1,4 +1,8 @@
-"""JSON logs on standard output, one object a line, without secrets."""
+"""JSON logs on standard output, one object a line, without secrets and without what events say about people.
+
+The rule for callers: log ids of ours, codes and counts, never what a caller or an event has sent. What libraries put
+into their errors is masked as far as it can be recognised.
+"""
 
 import logging
 import re
@@ -9,18 +13,38 @@ from typing import Any, TextIO
 import structlog
 from opentelemetry import trace
 
-# What may stand between :// and @ in a URL, and the query of a signed URL: both are credentials.
-_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@")
-_SIGNED_QUERY = re.compile(r"\?[^\s\"']*X-Amz-[^\s\"']*")
+_MASKED = (
+    # Credentials: what may stand between :// and @ in a URL, the query of a signed URL, a JSON web token.
+    (re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@"), r"\g<scheme>:[redacted]@"),
+    (re.compile(r"\?[^\s\"']*X-Amz-[^\s\"']*"), "?[redacted]"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "[redacted]"),
+    # People: asyncpg quotes the value that a statement could not take; an e-mail address.
+    (re.compile(r"(query argument \$\d+: ).*( \()"), r"\1[redacted]\2"),
+    (re.compile(r"(?<![\w.+/:-])[\w.+-]+@[\w-]+(\.[\w-]+)+"), "[redacted]"),
+)
 
 
 def redact_text(text: str) -> str:
-    """The text with passwords in URLs and the queries of signed URLs masked."""
-    return _SIGNED_QUERY.sub("?[redacted]", _URL_PASSWORD.sub(r"\g<scheme>:[redacted]@", text))
+    """The text with credentials and e-mail addresses masked."""
+    for pattern, mask in _MASKED:
+        text = pattern.sub(mask, text)
+    return text
 
 
 def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: redact_text(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: _redacted(value) for key, value in event.items()}
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case str():
+            return redact_text(value)
+        case dict():
+            return {key: _redacted(item) for key, item in value.items()}
+        case list() | tuple() | set():
+            return [_redacted(item) for item in value]
+        case _:
+            return value
 
 
 def _add_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -29,6 +53,11 @@ def _add_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -
         event["trace_id"] = f"{context.trace_id:032x}"
         event["span_id"] = f"{context.span_id:016x}"
     return event
+
+
+def _may_be_written(record: logging.LogRecord) -> bool:
+    """Libraries only warn: below that they write down passwords, events and URLs (rstream, httpx), frame by frame."""
+    return record.levelno >= logging.WARNING or record.name.startswith("analytics_")
 
 
 def configure_logs(service: str, level: str, stream: TextIO | None = None) -> None:
@@ -59,9 +88,9 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
             ],
         )
     )
+    handler.addFilter(_may_be_written)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("uvicorn", "uvicorn.access", "uvicorn.error", "aio_pika", "aiormq", "httpx"):
-        logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
+    logging.captureWarnings(True)
     structlog.contextvars.bind_contextvars(service=service)

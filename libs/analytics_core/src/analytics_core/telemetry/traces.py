@@ -4,18 +4,21 @@ What one process hands to another is a W3C `traceparent`. Work for many traces a
 none of them: its span is the root of a trace of its own, with a link to each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import Status
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
 
 from analytics_core.settings import ServiceSettings
+from analytics_core.telemetry.logs import redact_text
 
 _W3C = TraceContextTextMapPropagator()
 
@@ -28,7 +31,7 @@ def configure_traces(settings: ServiceSettings) -> TracerProvider | None:
         {"service.name": settings.service_name, "deployment.environment.name": settings.environment}
     )
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(_exporter(settings)))
+    provider.add_span_processor(BatchSpanProcessor(RedactingExporter(_exporter(settings))))
     trace.set_tracer_provider(provider)
     return provider
 
@@ -49,6 +52,45 @@ def link_current_span(traceparents: Iterable[str | None]) -> None:
         linked = trace.get_current_span(_W3C.extract({"traceparent": traceparent or ""}, Context()))
         if linked.get_span_context().is_valid:
             span.add_link(linked.get_span_context())
+
+
+class RedactingExporter(SpanExporter):
+    """Masks in spans what is masked in logs: an error that a span records may quote a URL or a value."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._exporter.export([_redacted(span) for span in spans])
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _redacted(span: ReadableSpan) -> ReadableSpan:
+    description = span.status.description
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=_redacted_attributes(span.attributes),
+        events=[Event(event.name, _redacted_attributes(event.attributes), event.timestamp) for event in span.events],
+        links=span.links,
+        kind=span.kind,
+        status=Status(span.status.status_code, description and redact_text(description)),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _redacted_attributes(attributes: Mapping[str, AttributeValue] | None) -> dict[str, AttributeValue]:
+    given = (attributes or {}).items()
+    return {key: redact_text(value) if isinstance(value, str) else value for key, value in given}
 
 
 def _exporter(settings: ServiceSettings) -> SpanExporter:
