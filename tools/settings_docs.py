@@ -46,7 +46,9 @@ def variables() -> list[Variable]:
     readers: dict[str, list[str]] = {}
     for service in SERVICES:
         for name, field in settings_class(service).model_fields.items():
-            fields.setdefault(name, field)
+            # What one service cannot start without is open in `.env.example`, and that service's words explain it.
+            if name not in fields or (field.is_required() and not fields[name].is_required()):
+                fields[name] = field
             readers.setdefault(name, []).append(service)
     found = [_variable(name, field, tuple(readers[name])) for name, field in fields.items()]
     return sorted(found, key=lambda variable: (variable.default is not None, -len(variable.services)))

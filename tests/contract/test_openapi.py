@@ -44,8 +44,14 @@ def test_every_operation_says_what_it_is_and_what_may_go_wrong(service: str) -> 
         if "{orgId}" in name:
             assert operation["security"] == [{"bearer": []}], name
             assert {"401", "403", "404", "503"} <= set(operation["responses"]), name
+        if operation.get("security"):
+            assert {"RateLimit-Policy", "RateLimit", "Retry-After"} <= set(operation["responses"]["429"]["headers"]), (
+                name
+            )
         for status, response in operation["responses"].items():
             assert response["description"], (name, status)
+            if operation.get("security") and int(status) < 400:
+                assert {"RateLimit-Policy", "RateLimit"} <= set(response["headers"]), (name, status)
             if int(status) >= 400 and "/status/" not in name:
                 assert set(response["content"]) == {"application/problem+json"}, (name, status)
 

@@ -136,6 +136,15 @@ CASES: tuple[Case, ...] = (
         ("analytics_export_oldest_pending_age_seconds 20x60",),
     ),
     *pair(
+        "AnalyticsRateLimitsLocal",
+        15,
+        (
+            f'analytics_rate_limits_local{{{JOB}, instance="a"}} 0x20',
+            f'analytics_rate_limits_local{{{JOB}, instance="b"}} 1x20',
+        ),
+        (f'analytics_rate_limits_local{{{JOB}, instance="a"}} 1x5 0x2 1x20',),
+    ),
+    *pair(
         "AnalyticsAvailabilityBurnsFast", 70, requests("0+1000x120", "0+20x120"), requests("0+1000x120", "0+0.5x120")
     ),
     # Below one request in ten seconds a single failure is no burn.

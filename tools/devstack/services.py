@@ -24,14 +24,14 @@ class Service:
 
 
 SERVICES = (
-    Service("ingest", "analytics_ingest", True, frozenset({"RABBITMQ_STREAM_URL", "RABBITMQ_STREAM"})),
+    Service("ingest", "analytics_ingest", True, frozenset({"RABBITMQ_STREAM_URL", "RABBITMQ_STREAM", "REDIS_URL"})),
     Service("rollup", "analytics_rollup", False, frozenset()),
     Service("query-api", "analytics_query_api", True, frozenset({"REDIS_URL"})),
     Service(
         "export",
         "analytics_export",
         True,
-        frozenset({"S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET", "S3_REGION"}),
+        frozenset({"S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET", "S3_REGION", "REDIS_URL"}),
     ),
 )
 IDENTITY = frozenset({"AUTH_JWT_SECRET", "ACTOR_SIGNATURE_SECRET"})

@@ -21,6 +21,7 @@ from analytics_core.errors import Conflict, TooManyRequests
 from analytics_core.http.app import API_PREFIX, build_app, with_edge
 from analytics_core.http.guards import AccessGuard
 from analytics_core.http.identity import Authenticator
+from analytics_core.http.rate_limits.limits import RateLimits
 from analytics_core.lifecycle import Dependencies, Dependency
 from analytics_core.settings import AccessSettings
 from tests.support.callers import JWT_SECRET
@@ -97,7 +98,11 @@ OpenProbe = Callable[..., AbstractAsyncContextManager[Probe]]
 
 @asynccontextmanager
 async def open_probe(
-    database: WriteDatabase, *, checks: dict[str, Dependency] | None = None, **access: Any
+    database: WriteDatabase,
+    *,
+    checks: dict[str, Dependency] | None = None,
+    rate_limits: RateLimits | None = None,
+    **access: Any,
 ) -> AsyncIterator[Probe]:
     """The application with the given access settings, by default bearer tokens of `tests.support.callers`."""
     audit = AuditLog(database, "probe")
@@ -107,7 +112,7 @@ async def open_probe(
         title="Probe",
         description="For tests of the core.",
         routes=ROUTES,
-        guard=AccessGuard(Authenticator(settings, lambda: NOW), audit, lambda: NOW),
+        guard=AccessGuard(Authenticator(settings, lambda: NOW), audit, lambda: NOW, rate_limits),
         dependencies=Dependencies(checks or {}),
         resources={},
         body_bytes_max=BODY_BYTES_MAX,

@@ -96,11 +96,33 @@ class AccessSettings(BaseSettings):
         return problems
 
 
-class AuthenticatedServiceSettings(ServiceSettings, AccessSettings):
+class RateLimitSettings(BaseSettings):
+    """How many requests one caller may send to a service; see docs/adr on rate limits."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False)
+
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="redis://host:port/number for limits that all replicas share; without, each has its own.",
+    )
+    rate_limit_per_second: int = Field(
+        default=200,
+        ge=0,
+        le=1_000_000,
+        description="Requests a second that one caller may send in the long run, reads and writes apart; 0: no limit.",
+    )
+    rate_limit_burst: int = Field(
+        default=2_000, ge=1, le=10_000_000, description="Requests that one caller may send at once."
+    )
+
+
+class AuthenticatedServiceSettings(ServiceSettings, AccessSettings, RateLimitSettings):
     """Settings of a service with protected routes."""
 
     @model_validator(mode="after")
     def _check_access(self) -> "AuthenticatedServiceSettings":
+        if self.redis_url is not None:
+            require_scheme("REDIS_URL", self.redis_url, ("redis", "rediss"))
         problems = self.access_problems(self.environment)
         if problems:
             raise SettingsError(problems)

@@ -14,6 +14,7 @@ from analytics_core.database import ReadDatabase, WriteDatabase
 from analytics_core.http.app import build_app, with_edge
 from analytics_core.http.guards import AccessGuard
 from analytics_core.http.identity import Authenticator
+from analytics_core.http.rate_limits.limits import open_rate_limits
 from analytics_core.lifecycle import (
     Backoff,
     Dependencies,
@@ -120,9 +121,13 @@ def build_documented_app() -> Litestar:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run API and worker until `stop` is set; the audit log is written until the last request is answered."""
-    async with open_resources(settings) as resources, _running_audit(resources.audit):
+    async with (
+        open_resources(settings) as resources,
+        _running_audit(resources.audit),
+        open_rate_limits(settings) as rate_limits,
+    ):
         app = build_http(
-            AccessGuard(Authenticator(settings, clock.now), resources.audit, clock.now),
+            AccessGuard(Authenticator(settings, clock.now), resources.audit, clock.now, rate_limits),
             resources.dependencies,
             {
                 "settings": settings,

@@ -14,6 +14,7 @@ from analytics_core.database import ReadDatabase, WriteDatabase
 from analytics_core.http.app import build_app, with_edge
 from analytics_core.http.guards import AccessGuard
 from analytics_core.http.identity import Authenticator
+from analytics_core.http.rate_limits.limits import open_rate_limits
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
 from analytics_ingest import limits
 from analytics_ingest.balance import Balance
@@ -118,6 +119,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             )
         )
         audit = AuditLog(audit_database, settings.service_name)
+        rate_limits = await stack.enter_async_context(open_rate_limits(settings))
         dead_letter_database = await stack.enter_async_context(
             WriteDatabase.open(
                 settings.database_url.get_secret_value(),
@@ -157,7 +159,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
         app = build_http_app(
             dependencies,
-            AccessGuard(Authenticator(settings, clock.now), audit, clock.now),
+            AccessGuard(Authenticator(settings, clock.now), audit, clock.now, rate_limits),
             HttpIngest(EventPublisher(publisher), clock.now, settings.raw_retention),
             dead_letter_database,
             Replays(dead_letter_database, EventPublisher(publisher), clock.now, settings.raw_retention),

@@ -15,7 +15,10 @@ class Settings(AuthenticatedServiceSettings):
     database_read_url: SecretStr | None = Field(
         default=None, description="A replica to read from; DATABASE_URL then only takes the audit records."
     )
-    redis_url: SecretStr = Field(description="redis://host:port/number; a cache, its loss costs time alone.")
+    redis_url: SecretStr = Field(
+        description="redis://host:port/number for query-api's cache and for rate limits that all replicas share. "
+        "ingest and export start without; each of their replicas then has limits of its own."
+    )
     freshness_cache_ttl: Duration = Field(
         default=timedelta(minutes=5),
         gt=timedelta(0),
@@ -42,7 +45,6 @@ class Settings(AuthenticatedServiceSettings):
 
     @model_validator(mode="after")
     def _check_own_urls(self) -> "Settings":
-        require_scheme("REDIS_URL", self.redis_url, ("redis", "rediss"))
         if any(len(key) < 32 for key in self.chain_keys):
             raise SettingsError(["AUDIT_CHAIN_KEYS: a key is shorter than 32 bytes"])
         if self.database_read_url is not None:

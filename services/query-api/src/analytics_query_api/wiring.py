@@ -15,6 +15,7 @@ from analytics_core.database import ReadDatabase, WriteDatabase
 from analytics_core.http.app import build_app, with_edge
 from analytics_core.http.guards import AccessGuard
 from analytics_core.http.identity import Authenticator
+from analytics_core.http.rate_limits.limits import open_rate_limits
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
 from analytics_query_api.audit.chain import Chainer
 from analytics_query_api.audit.hashing import ChainKeys
@@ -66,6 +67,7 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
             statement_timeout=settings.query_timeout,
         ) as audit_database,
         redis_client(settings.redis_url.get_secret_value()) as redis,
+        open_rate_limits(settings) as rate_limits,
     ):
         cache = FreshnessCache(redis, settings.freshness_cache_ttl // timedelta(milliseconds=1))
         reader = Reader(database, settings.database_pool_size, now)
@@ -82,7 +84,7 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
             needed["database-read"] = Dependency(database.ping)
         dependencies = Dependencies(needed)
         app = build_http_app(
-            AccessGuard(Authenticator(settings, now), audit, now),
+            AccessGuard(Authenticator(settings, now), audit, now, rate_limits),
             dependencies,
             reader,
             cache,

@@ -22,6 +22,7 @@ from analytics_core.http.guards import (
 )
 from analytics_core.http.money import DecimalSchema
 from analytics_core.http.problems import EXCEPTION_HANDLERS, MEDIA_TYPE
+from analytics_core.http.rate_limits.headers import RateLimitHeaders, document_rate_limits
 from analytics_core.http.status import STATUS_ROUTES
 from analytics_core.lifecycle import Dependencies
 
@@ -52,7 +53,7 @@ def build_app(
     app = Litestar(
         route_handlers=[*routes, *STATUS_ROUTES],
         guards=[guard] if guard is not None else [],
-        middleware=[AuditBarrier],
+        middleware=[RateLimitHeaders, AuditBarrier],
         dependencies={
             "dependencies": _instance(dependencies),
             "decision": Provide(provide_decision, sync_to_thread=False),
@@ -82,6 +83,7 @@ def build_app(
         debug=False,
     )
     _drop_foreign_errors(app.openapi_schema)
+    document_rate_limits(app.openapi_schema)
     check_routes_are_guarded(handler for route in app.routes for handler in getattr(route, "route_handlers", []))
     return app
 

@@ -40,15 +40,19 @@ from analytics_core.errors import Forbidden, NotFound, Unauthenticated, Unavaila
 from analytics_core.http.identity import Authenticator
 from analytics_core.http.org_decisions import OrgDecisions
 from analytics_core.http.problems import RETRY_AFTER_SECONDS, on_api_error
+from analytics_core.http.rate_limits.limits import RateLimits
 
 
 class AccessGuard:
-    """Litestar guard over authentication, decision and audit. One instance serves a whole application."""
+    """Litestar guard over authentication, rate, decision and audit. One instance serves a whole application."""
 
-    def __init__(self, authenticator: Authenticator, audit: AuditLog, clock: Clock) -> None:
+    def __init__(
+        self, authenticator: Authenticator, audit: AuditLog, clock: Clock, rate_limits: RateLimits | None = None
+    ) -> None:
         self._authenticator = authenticator
         self._audit = audit
         self._clock = clock
+        self._rate_limits = rate_limits
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         """Raise unless the request is allowed; afterwards the providers below give what it was allowed."""
@@ -60,6 +64,8 @@ class AccessGuard:
             principal = await self._authenticator.principal(connection)
         except Unauthenticated as error:
             principal, rejected = None, error
+        if self._rate_limits is not None:
+            await self._rate_limits.admit(connection, principal)
         decision = _decide(principal, handler, connection)
         record = partial(self._start_record, connection)
         audited: Awaitable[None]
