@@ -115,6 +115,22 @@ def test_every_route_stands_in_the_table() -> None:
         assert public <= PUBLIC, service
 
 
+@pytest.mark.parametrize("service", ROUTES)
+async def test_options_names_every_method_of_a_path(service: str) -> None:
+    """Also where several handlers share it."""
+    app = applications(guard_of(Trail()))[service]
+    methods: dict[str, set[str]] = {}
+    for route, _ in served(app):
+        method, path = route.split(" ")
+        methods.setdefault(path, {"OPTIONS"}).add(method)
+    transport = httpx.ASGITransport(with_edge(app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        for path, expected in methods.items():
+            answer = await client.options(filled(path))
+
+            assert set(answer.headers["allow"].split(", ")) == expected, path
+
+
 def test_the_policy_names_the_roles_of_every_action() -> None:
     """An action without an entry would be a KeyError in front of a user; a role of its own is never the platform's."""
     assert set(POLICY) == {*Action, *PlatformAction}
@@ -130,6 +146,14 @@ def signed(method: str, path: str, **changes: str) -> dict[str, str]:
     digest = actor_signature(SIGNATURE_KEY, time, method, path, *values.values())
     headers = {f"X-Actor-{name.title()}": value for name, value in (values | changes).items()}
     return headers | {"X-Actor-Signature": f"t={time},v1={digest}"}
+
+
+def filled(template: str) -> str:
+    """A path that the route takes."""
+    values = {"orgId": ORG_ID, "jobId": OTHER_ORG_ID, "scheduleId": ORG_ID, "deadLetterId": 1, "dimension": "model"}
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", str(value))
+    return template
 
 
 Headers = list[tuple[str, str]]
@@ -159,12 +183,7 @@ class Matrix:
     async def call(self, service: str, route: str, caller: Caller) -> tuple[int, AuditEntry]:
         """The answer's status, and the one record of the decision behind it."""
         method, template = route.split(" ")
-        path = (
-            template.replace("{orgId}", str(ORG_ID))
-            .replace("{jobId}", str(OTHER_ORG_ID))
-            .replace("{scheduleId}", str(ORG_ID))
-        )
-        path = path.replace("{deadLetterId}", "1").replace("{dimension}", "model")
+        path = filled(template)
         transport = httpx.ASGITransport(with_edge(self._apps[service]), raise_app_exceptions=False)
         before = len(self.trail.entries)
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:

@@ -63,16 +63,16 @@ async def test_a_wrong_method_learns_the_right_ones(probe: Probe, org_id: UUID, 
     response = await probe.client.request(method, things(org_id), headers=ADMIN)
 
     assert response.status_code == 405
-    assert response.headers["allow"] == "GET, OPTIONS, POST"
+    assert set(response.headers["allow"].split(", ")) == {"GET", "OPTIONS", "POST"}
     if method != "HEAD":
-        assert "GET, OPTIONS, POST" in assert_problem(response, 405, "method-not-allowed")["detail"]
+        assert response.headers["allow"] in assert_problem(response, 405, "method-not-allowed")["detail"]
 
 
 async def test_options_needs_no_identity_and_tells_nothing_else(probe: Probe, org_id: UUID) -> None:
     response = await probe.client.options(things(org_id))
 
     assert (response.status_code, response.content) == (204, b"")
-    assert "GET" in response.headers["allow"]
+    assert response.headers["allow"] == "GET, OPTIONS, POST"
 
 
 async def test_a_wrong_query_parameter_is_named(probe: Probe, org_id: UUID) -> None:

@@ -10,6 +10,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, OpenAPI, OpenAPIResponse, SecurityScheme
 
+from analytics_core.http.allowed_methods import options_of_shared_paths
 from analytics_core.http.edge import Edge
 from analytics_core.http.guards import (
     AccessGuard,
@@ -51,7 +52,7 @@ def build_app(
     routes.
     """
     app = Litestar(
-        route_handlers=[*routes, *STATUS_ROUTES],
+        route_handlers=[*options_of_shared_paths(routes), *routes, *STATUS_ROUTES],
         guards=[guard] if guard is not None else [],
         middleware=[RateLimitHeaders, AuditBarrier],
         dependencies={

@@ -30,7 +30,6 @@ from analytics_export.limits import (
 from analytics_export.paging import decode_cursor, encode_cursor
 from analytics_export.requests import CreateExport, job_request
 from analytics_export.responses import Export, ExportList, export_from_job, export_path
-from analytics_export.routes.allowed_methods import names_methods
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore
 from analytics_export.wakeups import WakeUps
@@ -223,8 +222,6 @@ async def find_job(session: ReadSession, scope: OrgScope, job_id: UUID) -> Job:
 
 
 EXPORT_ROUTES: list[Any] = [
-    names_methods(PATH, "GET", "POST"),
-    names_methods(f"{PATH}/{{jobId:uuid}}", "GET", "DELETE"),
     create_export,
     list_exports,
     get_export,

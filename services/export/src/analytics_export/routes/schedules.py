@@ -18,7 +18,6 @@ from analytics_core.http.problems import problem_responses
 from analytics_export import schedules
 from analytics_export.limits import SCHEDULES_PER_ORG_MAX
 from analytics_export.requests import bounded_subject
-from analytics_export.routes.allowed_methods import names_methods
 from analytics_export.routes.exports import BEARER, NOT_STORED
 from analytics_export.schedule_requests import ChangeSchedule, CreateSchedule, changed, checked_plan, first_period
 from analytics_export.schedule_responses import ExportSchedule, ExportScheduleList, schedule_answer, schedule_path
@@ -184,8 +183,6 @@ def _missing(schedule_id: UUID) -> NotFound:
 
 
 SCHEDULE_ROUTES: list[Any] = [
-    names_methods(PATH, "GET", "POST"),
-    names_methods(_ONE, "GET", "PATCH", "DELETE"),
     create_export_schedule,
     list_export_schedules,
     get_export_schedule,
