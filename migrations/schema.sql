@@ -305,6 +305,7 @@ CREATE TABLE analytics.ingestion_batches (
     folded_at timestamp with time zone,
     dimensions_folded_at timestamp with time zone,
     traceparent text,
+    rejected_tail_count integer NOT NULL DEFAULT 0,
     CONSTRAINT ingestion_batches_bounds CHECK (((stored_count = 0) OR (occurred_min <= occurred_max))),
     CONSTRAINT ingestion_batches_conflicts_are_duplicates CHECK ((conflict_count <= duplicate_count)),
     CONSTRAINT ingestion_batches_conservation CHECK ((received_count = ((stored_count + duplicate_count) + rejected_count))),
@@ -318,6 +319,7 @@ COMMENT ON COLUMN analytics.ingestion_batches.duplicate_count IS 'Events already
 COMMENT ON COLUMN analytics.ingestion_batches.occurred_min IS 'Bounds of the stored events; null when none was stored.';
 COMMENT ON COLUMN analytics.ingestion_batches.first_chunk_at IS 'When the broker accepted the oldest message of the batch.';
 COMMENT ON COLUMN analytics.ingestion_batches.dimensions_folded_at IS 'When the batch was added to the families detail, actor and quarter; never before folded_at.';
+COMMENT ON COLUMN analytics.ingestion_batches.rejected_tail_count IS 'With how many dead letters in a row the batch ends.';
 GRANT SELECT ON analytics.ingestion_batches TO analytics_export;
 GRANT INSERT, SELECT ON analytics.ingestion_batches TO analytics_ingest;
 GRANT SELECT ON analytics.ingestion_batches TO analytics_query_api;

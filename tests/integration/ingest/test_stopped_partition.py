@@ -39,10 +39,11 @@ def decide(stage: IngestStage, *options: str) -> subprocess.CompletedProcess[str
 
 
 async def test_restarts_bin_nothing_and_a_decision_bins_what_it_says(stage: IngestStage) -> None:
-    """One message at a time, so that no batch holds a whole run: the limit remembers what is committed."""
+    """No batch holds a whole run, and the first one begins it behind a good message: the limit remembers all of it."""
+    await publish(stage.rabbitmq, [good(0), b"bad"])
     service = stage.start(INGESTION_DEAD_LETTER_RUN_MAX="4")
-    await publish(stage.rabbitmq, [good(0)])
-    for number in range(1, 4):
+    stage.wait_until_received(2)
+    for number in range(2, 4):
         await publish(stage.rabbitmq, [b"bad"])
         stage.wait_until_received(number + 1)
     await publish(stage.rabbitmq, [b"bad"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from analytics_core.testing.builders import NOON, event_body
 from analytics_ingest.batch import Batch
 from analytics_ingest.dead_letters import DeadLetterLimit, DeadLetterLimitReached
-from analytics_ingest.stops import History
+from analytics_ingest.stops import Counts, History
 
 GOOD = event_body()
 
@@ -21,10 +21,11 @@ def batch(*outcomes: bool) -> Batch:
     return made
 
 
-def commit(limit: DeadLetterLimit, *outcomes: bool) -> None:
+def commit(limit: DeadLetterLimit, *outcomes: bool) -> Batch:
     made = batch(*outcomes)
     limit.check(made)
     limit.record(made)
+    return made
 
 
 def test_a_run_within_a_batch_stops() -> None:
@@ -85,13 +86,13 @@ def test_old_good_messages_do_not_excuse_new_bad_ones() -> None:
 
 def test_what_was_committed_before_a_restart_counts() -> None:
     """Else every restart would let as many dead letters through again."""
-    committed = History(latest=((400, 0), (500, 500), (100, 50), (60, 60)))
+    committed = History((Counts(400, 0, 0), Counts(500, 500, 500), Counts(100, 50, 7), Counts(60, 60, 60)))
 
     with pytest.raises(DeadLetterLimitReached, match=r"INGESTION_DEAD_LETTER_RATIO_MAX=0\.5"):
         DeadLetterLimit(0.5, 10_000, committed).check(batch(False))
-    with pytest.raises(DeadLetterLimitReached, match="61 dead letters in a row"):
-        DeadLetterLimit(1.0, 61, committed).check(batch(False))
-    DeadLetterLimit(1.0, 62, committed).check(batch(False))
+    with pytest.raises(DeadLetterLimitReached, match="68 dead letters in a row"):
+        DeadLetterLimit(1.0, 68, committed).check(batch(False))
+    DeadLetterLimit(1.0, 69, committed).check(batch(False))
     DeadLetterLimit(0.5, 10_000, committed).check(batch(True))
 
 
@@ -107,16 +108,20 @@ def test_what_an_operator_has_allowed_is_neither_checked_nor_counted() -> None:
     assert reached.value.through == 7
 
 
-@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=8), max_size=20))
-def test_runs_do_not_depend_on_where_batches_end(batches: list[list[bool]]) -> None:
-    """The limit speaks of messages; batches are an accident of timing."""
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=8), max_size=20), st.booleans())
+def test_runs_depend_neither_on_where_batches_end_nor_on_restarts(batches: list[list[bool]], restarts: bool) -> None:
+    """The limit speaks of messages; batches, and attachments that know only what is committed, are accidents."""
     flat = [good for outcomes in batches for good in outcomes]
     longest = max((len(run) for run in "".join("x" if not good else " " for good in flat).split()), default=0)
     limit = DeadLetterLimit(1.0, 5)
 
     def commit_all() -> None:
+        current, committed = limit, History()
         for outcomes in batches:
-            commit(limit, *outcomes)
+            made = commit(current, *outcomes)
+            counts = Counts(made.received, len(made.dead_letters), made.rejected_tail)
+            committed = History((*committed.latest, counts))
+            current = DeadLetterLimit(1.0, 5, committed) if restarts else limit
 
     if longest >= 5:
         with pytest.raises(DeadLetterLimitReached):

@@ -65,6 +65,16 @@ class Batch:
         """Whether it takes no further message."""
         return self.received >= self.events_max or self.size_bytes >= self.bytes_max
 
+    @property
+    def rejected_tail(self) -> int:
+        """With how many dead letters in a row it ends."""
+        tail = 0
+        for letter in reversed(self.dead_letters):
+            if letter.position != self.received - 1 - tail:
+                break
+            tail += 1
+        return tail
+
     def add(self, bodies: Sequence[bytes | Unreadable], first_offset: int, accepted_at: datetime) -> int:
         """Take messages of one chunk, the first at `first_offset`, until full; how many were taken (at least one)."""
         times = AcceptedTimes.at(accepted_at, self.retention)

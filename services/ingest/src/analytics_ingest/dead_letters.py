@@ -30,9 +30,8 @@ class DeadLetterLimit:
         self._allowed_through = history.allowed_through
         self._run = 0
         self._window: deque[tuple[int, int]] = deque()
-        for received, rejected in history.latest:
-            # Where in a batch its bad messages were is not known; a run is one for certain when there were only such.
-            self._run = self._run + rejected if rejected == received else 0
+        for received, rejected, rejected_tail in history.latest:
+            self._run = self._run + rejected if rejected == received else rejected_tail
             self._remember(received, rejected)
 
     def check(self, batch: Batch) -> None:

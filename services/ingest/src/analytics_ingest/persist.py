@@ -121,6 +121,7 @@ async def _insert_batch(session: WriteSession, lease: Lease, batch: Batch, batch
         batch.received - len(batch.dead_letters) - stored.events,
         stored.conflicts,
         len(batch.dead_letters),
+        batch.rejected_tail,
         stored.oldest,
         stored.newest,
         batch.is_late and stored.events > 0,

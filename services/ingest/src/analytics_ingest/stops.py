@@ -1,6 +1,7 @@
 """Partitions that stand still until somebody decides: written down beside their position, whoever owns them."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from analytics_core.access import PlatformScope
 from analytics_core.database import ReadSession, WriteDatabase
@@ -12,14 +13,22 @@ from analytics_ingest.limits import DEAD_LETTER_WINDOW
 QUERIES = load_queries("analytics_ingest", "stops")
 
 
+class Counts(NamedTuple):
+    """Of a committed batch: `rejected_tail` of its messages, the last ones, are dead letters in a row."""
+
+    received: int
+    rejected: int
+    rejected_tail: int
+
+
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the limit on dead letters has to know of before: the latest batches, oldest first, as (received, rejected).
+    """What the limit on dead letters has to know of before: the latest batches, oldest first.
 
     Up to offset `allowed_through` an operator has allowed any number; those batches are not among the latest.
     """
 
-    latest: tuple[tuple[int, int], ...] = ()
+    latest: tuple[Counts, ...] = ()
     allowed_through: int = -1
     is_stopped: bool = False
 
@@ -27,18 +36,17 @@ class History:
 class Stops:
     """The stops of the partitions whose leases this process holds."""
 
-    def __init__(self, database: WriteDatabase) -> None:
+    def __init__(self, database: WriteDatabase, run_max: int) -> None:
         self._database = database
+        # Each batch has a message at least: so many hold every run, and the window of the ratio.
+        self._batches = max(DEAD_LETTER_WINDOW, run_max)
 
     async def history(self, lease: Lease) -> History:
         """As committed."""
         async with self._database.read() as session:
             is_stopped, through = await _state(session, lease)
-            rows = await session.fetch(
-                QUERIES["stop_history"], lease.stream, lease.partition, through, DEAD_LETTER_WINDOW
-            )
-        latest = tuple((row["received_count"], row["rejected_count"]) for row in reversed(rows))
-        return History(latest, through, is_stopped)
+            rows = await session.fetch(QUERIES["stop_history"], lease.stream, lease.partition, through, self._batches)
+        return History(tuple(Counts(*row) for row in reversed(rows)), through, is_stopped)
 
     async def is_decided(self, lease: Lease) -> bool:
         """Whether somebody has ended the stop."""

@@ -142,7 +142,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             PartitionWorker(
                 PartitionSettings(partition, settings.raw_retention, new_limit),
                 leases,
-                Stops(database),
+                Stops(database, settings.ingestion_dead_letter_run_max),
                 partial(open_reader, broker, settings.rabbitmq_consumer, spec),
                 writer,
                 clock.now,

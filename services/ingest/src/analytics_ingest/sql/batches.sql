@@ -15,10 +15,10 @@ RETURNING nextval('analytics.ingestion_batches_batch_id_seq') AS batch_id, accep
 -- The id was drawn by advance_offset, because the events carry it.
 INSERT INTO analytics.ingestion_batches (
     batch_id, stream, partition, first_offset, last_offset, received_count, stored_count, duplicate_count,
-    conflict_count, rejected_count, occurred_min, occurred_max, late, first_chunk_at, traceparent
+    conflict_count, rejected_count, rejected_tail_count, occurred_min, occurred_max, late, first_chunk_at, traceparent
 )
 OVERRIDING SYSTEM VALUE
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 RETURNING committed_at
 
 -- read_position --

@@ -1,7 +1,7 @@
 -- stop_history --
 -- The latest batches, newest first, that nobody has decided about: a limit that forgot them at every start would let as
 -- many dead letters through again.
-SELECT batches.received_count, batches.rejected_count
+SELECT batches.received_count, batches.rejected_count, batches.rejected_tail_count
 FROM analytics.ingestion_batches AS batches
 WHERE batches.stream = $1 AND batches.partition = $2 AND batches.first_offset > $3
 ORDER BY batches.batch_id DESC
