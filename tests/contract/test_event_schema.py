@@ -163,6 +163,17 @@ def test_unknown_fields_are_flagged() -> None:
     assert not decode((EVENTS / "examples/full.json").read_bytes()).has_unknown_fields
 
 
+@pytest.mark.parametrize("field", ["orgId", "metadata", "latencyMs", "costEstimateCents"])
+def test_of_a_repeated_field_the_last_value_counts(field: str) -> None:
+    """RFC 8259 leaves it open; here it is the same whichever way a message is read."""
+    body = (EVENTS / "examples/full.json").read_bytes().strip()
+    for value in (b'"x"', b"7", b"[]", b'"\xff"'):
+        assert decode(b'{"%s":%s,' % (field.encode(), value) + body[1:]) == decode(body)
+    with pytest.raises(EventRejected) as rejected:
+        decode(body[:-1] + b',"%s":[]}' % field.encode())
+    assert rejected.value.field == field
+
+
 @pytest.mark.parametrize(
     ("name", "cost_microcents"),
     [("cost_string", 12_500_000), ("cost_sub_cent", 1), ("cost_zero", 0), ("cost_largest", 10**12)],

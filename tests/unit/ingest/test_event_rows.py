@@ -13,6 +13,7 @@ from analytics_core.events import COST_CENTS_MAX, FUTURE_MAX, INT_MAX
 from analytics_core.testing.builders import NOON, event_body, usage_event
 from analytics_ingest.decode import Rejection, decode
 from analytics_ingest.event_rows import AcceptedTimes, occurred_us, plain_row, row_of, row_of_stored
+from tests.support.wild_bodies import WILD_VALUES
 
 RETENTION = timedelta(days=400)
 TIMES = AcceptedTimes.at(NOON, RETENTION)
@@ -73,6 +74,30 @@ def test_what_the_short_way_takes_the_full_decoder_takes_alike(
     body = msgspec.json.encode({**usage_event(), **fields, **wrong})
 
     assert plain_row(body, TIMES) in {None, full_row(body)}
+
+
+names = st.sampled_from([*sorted(usage_event()), "metadata", "actorId", "extra"])
+
+
+@given(
+    fields=odd_fields,
+    before=st.lists(st.tuples(names, st.sampled_from(WILD_VALUES) | anything.map(json.dumps)), max_size=2),
+    behind=st.lists(st.tuples(names, anything.map(json.dumps)), max_size=1),
+)
+def test_of_a_repeated_field_the_last_value_counts_either_way(
+    fields: dict[str, object], before: list[tuple[str, str]], behind: list[tuple[str, str]]
+) -> None:
+    """The short way never looks at some of the values that do not count; the full decoder must not mind them."""
+    event = [(name, msgspec.json.encode(value).decode()) for name, value in {**usage_event(), **fields}.items()]
+    repeating, plain = (
+        b"{%b}" % ",".join(f"{json.dumps(name)}:{value}" for name, value in pairs).encode()
+        for pairs in ([*before, *event, *behind], {**dict(before), **dict(event), **dict(behind)}.items())
+    )
+    row = plain_row(repeating, TIMES)
+
+    assert row in {None, full_row(repeating)}
+    if row is not None or full_row(repeating) is not None:
+        assert full_row(repeating) == full_row(plain)
 
 
 @given(body=st.binary(max_size=200), cut=st.integers(0, 300), put=st.binary(max_size=3))

@@ -110,6 +110,7 @@ class _StrictWireEvent(WireEvent, forbid_unknown_fields=True):
 
 _STRICT = msgspec.json.Decoder(_StrictWireEvent)
 _LENIENT = msgspec.json.Decoder(WireEvent)
+_LAST_VALUES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # Deterministic order makes equal metadata equal bytes, however the producer ordered its keys.
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
 
@@ -117,7 +118,8 @@ _CANONICAL = msgspec.json.Encoder(order="deterministic")
 def decode_event(body: bytes, now: datetime, retention: timedelta) -> UsageEvent:
     """Decode and validate one message. Pure: `now` and the raw `retention` bound the time that is accepted.
 
-    Raises `EventRejected` and nothing else, whatever the bytes. Unknown fields are ignored and flagged.
+    Raises `EventRejected` and nothing else, whatever the bytes. Unknown fields are ignored and flagged. Of a repeated
+    field the last value counts, as in the other dialects and nearly every JSON library.
     """
     if len(body) > EVENT_BYTES_MAX:
         raise EventRejected(Reason.TOO_LARGE, None, f"{len(body)} bytes, the limit is {EVENT_BYTES_MAX}")
@@ -130,11 +132,12 @@ def decode_event(body: bytes, now: datetime, retention: timedelta) -> UsageEvent
 def _parse(body: bytes) -> tuple[WireEvent, bool]:
     try:
         try:
-            return _STRICT.decode(body), False
-        except msgspec.ValidationError as error:
-            if not str(error).startswith("Object contains unknown field"):
+            return _parse_once(body)
+        except (msgspec.ValidationError, UnicodeDecodeError) as error:
+            # What is wrong may be a value that does not count. Repeating fields makes none that is missing.
+            if _MISSING.search(str(error)):
                 raise
-            return _LENIENT.decode(body), True
+            return _parse_once(msgspec.json.encode(_LAST_VALUES.decode(body)))
     except msgspec.ValidationError as error:
         raise _rejection(str(error)) from None
     except UnicodeDecodeError:
@@ -143,6 +146,15 @@ def _parse(body: bytes) -> tuple[WireEvent, bool]:
         raise EventRejected(Reason.NOT_JSON, None, str(error)) from None
     except RecursionError:
         raise EventRejected(Reason.NOT_JSON, None, "nested too deeply") from None
+
+
+def _parse_once(body: bytes) -> tuple[WireEvent, bool]:
+    try:
+        return _STRICT.decode(body), False
+    except msgspec.ValidationError as error:
+        if not str(error).startswith("Object contains unknown field"):
+            raise
+        return _LENIENT.decode(body), True
 
 
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
