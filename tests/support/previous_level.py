@@ -41,24 +41,22 @@ class PreviousLevel:
 
 
 def commit_before_newest_migration(repository: Path) -> str | None:
-    """What an operator upgrades from: the newest release whose newest migration is older than the checkout's.
+    """What an operator upgrades from: the newest release that has some, but not all, of the checkout's migrations.
 
-    Where no release is tagged (`v…`), the newest such commit. None where the history does not reach back so far.
+    Where no such release is tagged (`v…`), the newest such commit. None where the history does not reach back so far.
     """
-    newest = max(file.name for file in (repository / VERSIONS).glob("[0-9]*.py"))
-    releases = git(repository, "tag", "--merged", "HEAD", "--list", "v[0-9]*", "--sort=-creatordate")
-    if releases is None:
-        return None
+    here = {f"{VERSIONS}/{file.name}" for file in (repository / VERSIONS).glob("[0-9]*.py")}
+    releases = git(repository, "tag", "--merged", "HEAD", "--list", "v[0-9]*", "--sort=-creatordate") or []
     # The versions' files change in few commits: only those and their parents can be what is sought.
     changes = git(repository, "log", "--format=%H %P", "--", VERSIONS) or []
     commits = ["HEAD", *(commit for line in changes for commit in line.split())]
-    return next((each for each in [*releases, *commits] if "" < newest_migration(repository, each) < newest), None)
+    return next((commit for commit in [*releases, *commits] if set() < migrations_of(repository, commit) < here), None)
 
 
-def newest_migration(repository: Path, commit: str) -> str:
-    """The file name of a commit's newest migration; empty where it has none or is not in the history."""
+def migrations_of(repository: Path, commit: str) -> set[str]:
+    """The files of a commit's migrations; none where it is not in the history."""
     files = git(repository, "ls-tree", "--name-only", commit, f"{VERSIONS}/") or []
-    return max((Path(file).name for file in files if Path(file).name[0].isdigit()), default="")
+    return {file for file in files if Path(file).name[0].isdigit()}
 
 
 def git(repository: Path, *arguments: str) -> list[str] | None:

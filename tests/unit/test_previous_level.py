@@ -56,6 +56,18 @@ def test_a_migration_that_is_not_committed_yet_counts(history: History) -> None:
     assert commit_before_newest_migration(history.folder) == "HEAD"
 
 
+def test_a_migration_that_was_renumbered_is_passed_over(history: History) -> None:
+    """Two that were written side by side, until one of them gave way: a database of that hour leads nowhere."""
+    last = history.commit("0001_first")
+    history.commit("0002_second")
+    history.commit("0002_third")
+    history.git("mv", "migrations/versions/0002_second.py", "migrations/versions/0003_second.py")
+    history.commit()
+
+    assert commit_before_newest_migration(history.folder) == history.git("rev-parse", "HEAD~3")
+    assert history.git("rev-parse", "HEAD~3") == last
+
+
 def test_releases_come_first(history: History) -> None:
     """Operators go from release to release, over several migrations at once; the newest release may have them all."""
     history.commit("0001_first")
