@@ -48,7 +48,7 @@ def old_places(
     """A database at the previous level, and settings that its services know."""
     database = make_database(migrated=False)
     done = previous.run(
-        "-m", "alembic", "-c", str(previous.folder / "migrations/alembic.ini"), "upgrade", "head", DATABASE_URL=database.owner_dsn
+        "-m", "alembic", "-c", "migrations/alembic.ini", "upgrade", "head", DATABASE_URL=database.owner_dsn
     )
     assert done.returncode == 0, done.stderr
     migrations.enable_roles(servers.stack)
