@@ -129,7 +129,7 @@ async def test_helpers_fold_only_while_there_is_a_backlog(script: Callable[..., 
 async def test_a_worker_rests_after_a_small_fold(
     script: Callable[..., list[Claim]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As long as it worked, so that half of a processor is the most that small folds can take."""
+    """Four times as long as it worked, so that a fifth of a processor is the most that small folds can take."""
     rests: list[float] = []
 
     async def note(_: asyncio.Event, seconds: float) -> None:

@@ -25,9 +25,12 @@ DIMENSION_REST_SECONDS_MAX = 30.0
 POLL_SECONDS = 1.0
 """How often an idle worker looks for batches when no message wakes it."""
 
-REST_SECONDS_MAX = 1.0
-"""Longest pause after a fold. A worker rests as long as it worked: two folds close together touch the same hot buckets
-twice, and ingest on the same machine needs the processor, too. A backlog is folded without rests."""
+RESTS = 4
+"""A worker rests so many times as long as it worked: two folds close together touch the same hot buckets twice. In groups
+of 20,000 events an event costs 4.3 µs, of 40,000 3.0, of 100,000 2.2. A backlog is folded without rests."""
+
+REST_SECONDS_MAX = 1.2
+"""Its longest pause. With the fold itself and the next one, what is committed is visible within two seconds."""
 
 SUSPECT_RETRY_SECONDS = 60.0
 """How often a batch that cannot be folded is tried again, alone."""

@@ -9,7 +9,13 @@ from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_rollup.attempts import Attempts, Stage
 from analytics_rollup.dimensions import fold_dimensions
 from analytics_rollup.fold import Fold, fold
-from analytics_rollup.limits import DIMENSION_REST_SECONDS_MAX, DIMENSION_RESTS, POLL_SECONDS, REST_SECONDS_MAX
+from analytics_rollup.limits import (
+    DIMENSION_REST_SECONDS_MAX,
+    DIMENSION_RESTS,
+    POLL_SECONDS,
+    REST_SECONDS_MAX,
+    RESTS,
+)
 from analytics_rollup.metrics import (
     BATCHES_FOLDED,
     DIMENSIONS_DURATION,
@@ -56,7 +62,8 @@ class Folder:
             elif done.more:
                 self._backlog.set()
             else:
-                await sleep_unless_stopped(stop, min(perf_counter() - started, REST_SECONDS_MAX))
+                rest = RESTS * (perf_counter() - started)
+                await sleep_unless_stopped(stop, min(rest, REST_SECONDS_MAX))
 
     async def help(self, stop: asyncio.Event) -> None:
         """A further worker: folds as long as more batches wait than one fold takes."""
