@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import httpx
 import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.perf.load.account import Account
 from tests.perf.load.publisher import Publisher
@@ -45,6 +47,19 @@ class Progress:
         return self.published - self.committed
 
 
+@dataclass(frozen=True)
+class DimensionFold:
+    """What the dimension fold has done so far: events, and seconds that it took for them, rests left out."""
+
+    events: float
+    seconds: float
+
+    def rate_since(self, before: "DimensionFold") -> float | None:
+        """Events/s while it worked; None when no fold has ended meanwhile."""
+        seconds = self.seconds - before.seconds
+        return (self.events - before.events) / seconds if seconds else None
+
+
 @dataclass
 class Platform:
     """Servers and a publisher, with ingest and rollup to be started and stopped."""
@@ -79,6 +94,16 @@ class Platform:
         row = self._monitor.execute(PROGRESS.encode()).fetchone()
         assert row
         return Progress(time.monotonic(), self.publisher.published, *row)
+
+    def dimension_fold(self) -> DimensionFold:
+        """As rollup counts it: a fold counts when it ends."""
+        text = httpx.get(f"{self.services['rollup'].url}/metrics", trust_env=False).text
+        families = text_string_to_metric_families(text)
+        values = {sample.name: sample.value for family in families for sample in family.samples}
+        return DimensionFold(
+            values["analytics_rollup_dimensions_rows_processed_total"],
+            values["analytics_rollup_dimensions_duration_seconds_sum"],
+        )
 
     def wait_until(self, condition: Callable[[Progress], bool], patience_s: float = 900) -> Progress:
         """The progress once the condition holds; AssertionError when that takes too long."""

@@ -26,8 +26,8 @@ POLL_SECONDS = 1.0
 """How often an idle worker looks for batches when no message wakes it."""
 
 RESTS = 4
-"""A worker rests so many times as long as it worked: two folds close together touch the same hot buckets twice. In groups
-of 20,000 events an event costs 4.3 µs, of 40,000 3.0, of 100,000 2.2. A backlog is folded without rests."""
+"""A worker rests so many times as long as it worked: two folds close together touch the same hot buckets twice. An
+event costs 4.3 µs in groups of 20,000, 3.0 of 40,000, 2.2 of 100,000. A backlog is folded without rests."""
 
 REST_SECONDS_MAX = 1.2
 """Its longest pause. With the fold itself and the next one, what is committed is visible within two seconds."""
