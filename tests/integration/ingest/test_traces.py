@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from rstream import AMQPMessage, CompressionType, Producer
 
 from analytics_client import UsagePublisher
 from tests.integration.ingest.streaming import STREAM, IngestStage, wait_for
@@ -14,6 +15,7 @@ from tests.support.otlp import Collector, collecting
 from tests.support.processes import ServiceProcess
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CONTEXT = {"traceparent": f"00-{TRACE}-{SPAN[::-1]}-01"}
 
 
 @pytest.fixture
@@ -31,15 +33,23 @@ async def test_a_batch_links_to_the_spans_that_its_events_come_from(stage: Inges
     async with UsagePublisher(stage.rabbitmq.stream_url, stream=STREAM, traceparent=lambda: parent) as publisher:
         await publisher.publish_confirmed(bodies(10), 30)
     await asyncio.to_thread(stage.wait_until_received, 10)
+    await publish_compressed(stage, [AMQPMessage(body=body, application_properties=CONTEXT) for body in bodies(5, 50)])
+    await asyncio.to_thread(stage.wait_until_received, 15)
     answer = await asyncio.to_thread(post_event, service)
-    await asyncio.to_thread(stage.wait_until_received, 11)
+    await asyncio.to_thread(stage.wait_until_received, 16)
     assert await asyncio.to_thread(service.stop) == 0
 
     assert answer.status_code == 202, answer.text
     wait_for(lambda: collector.named("ingest batch"), "the batches' spans")
     (published,) = collector.named("publish events")
     links = {link for span in collector.named("ingest batch") for link in span.links}
-    assert links == {(TRACE, SPAN), published.context}
+    assert links == {(TRACE, SPAN), (TRACE, SPAN[::-1]), published.context}
+
+
+async def publish_compressed(stage: IngestStage, messages: list[AMQPMessage]) -> None:
+    at = stage.rabbitmq
+    async with Producer(at.host, at.stream_port, username=at.user, password=at.password, vhost=at.vhost) as producer:
+        await producer.send_sub_entry(STREAM, messages, compression_type=CompressionType.Gzip)
 
 
 def post_event(service: ServiceProcess) -> httpx.Response:

@@ -44,8 +44,10 @@ _LONG_DATA = b"\x00\x53\x75\xb0"
 _SHORT_DATA = b"\x00\x53\x75\xa0"
 
 
-def read_bodies(chunk: Chunk) -> list[bytes | Unreadable]:
+def read_bodies(chunk: Chunk, inflated: list[bytes] | None = None) -> list[bytes | Unreadable]:
     """The body of each message of the chunk, one for each offset. Raises `CorruptChunk`.
+
+    The bytes of compressed batches are added to `inflated`, for whoever looks at more than bodies.
 
     0.6 µs a message on the usual path, a single data section, against 2.5 µs for rstream's AMQP decoder.
     """
@@ -57,7 +59,7 @@ def read_bodies(chunk: Chunk) -> list[bytes | Unreadable]:
     try:
         for _ in range(chunk.entries):
             if data[position] & 0x80:
-                position, inflated_left = _read_sub_batch(data, position, inflated_left, bodies)
+                position, inflated_left = _read_sub_batch(data, position, inflated_left, bodies, inflated)
                 continue
             start = position + 4
             position = start + int.from_bytes(data[position:start], "big")
@@ -88,7 +90,11 @@ _GZIP_WINDOW = 31
 
 
 def _read_sub_batch(
-    data: bytes, position: int, inflated_left: int, bodies: list[bytes | Unreadable]
+    data: bytes,
+    position: int,
+    inflated_left: int,
+    bodies: list[bytes | Unreadable],
+    inflated: list[bytes] | None,
 ) -> tuple[int, int]:
     """Append the messages of the batch at `position`; where the next entry begins and what may still be inflated.
 
@@ -107,7 +113,11 @@ def _read_sub_batch(
         bodies.extend([Unreadable(b"", "in the unreadable batch that the message before it began")] * (records - 1))
         return end, inflated_left
     bodies.extend(_body(message) for message in messages)
-    return end, inflated_left - (len(unpacked) if compression else 0)
+    if not compression:
+        return end, inflated_left
+    if inflated is not None:
+        inflated.append(unpacked)
+    return end, inflated_left - len(unpacked)
 
 
 def _inflate(packed: bytes, compression: int, bytes_max: int) -> bytes:

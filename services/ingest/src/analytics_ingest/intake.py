@@ -98,12 +98,14 @@ class Intake:
                 next_offset=gap.end_offset,
                 remedy="retention removed messages before they were read: raise it, or find why ingest was behind",
             )
+        inflated: list[bytes] = []
         try:
-            self._bodies = read_bodies(chunk)
+            self._bodies = read_bodies(chunk, inflated)
         except CorruptChunk as error:
             raise ReaderFailed("corrupt_chunk", f"at offset {chunk.first_offset}: {error}") from error
         self._chunk, self._position = chunk, skip
-        batch.trace_parents += parents_in(chunk.data, LINKS_MAX - len(batch.trace_parents))
+        for data in (chunk.data, *inflated):
+            batch.trace_parents += parents_in(data, LINKS_MAX - len(batch.trace_parents))
 
     def _refuse_short_stream(self) -> None:
         if monotonic() - self._attached_at > SHORT_STREAM_PATIENCE.total_seconds():
