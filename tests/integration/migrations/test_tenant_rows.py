@@ -10,6 +10,7 @@ import pytest
 from tests.support.stack import Database
 
 TENANT_ROLES = ("analytics_query_api", "analytics_export")
+SERVICE_ROLES = (*TENANT_ROLES, "analytics_ingest", "analytics_rollup")
 # Tables with an org_id but without a policy; no role that serves tenants may read them.
 CLOSED = ("usage_events", "dead_letters", "erasures")
 AUDIT_TABLES = {"audit_log", "audit_links", "audit_heads"}
@@ -98,6 +99,26 @@ def test_every_table_with_an_organisation_is_protected(database: Database) -> No
         ]
 
     assert unprotected == []
+
+
+@pytest.mark.parametrize("role", SERVICE_ROLES)
+def test_no_service_is_above_the_policies(database: Database, role: str) -> None:
+    """Policies do not hold for superusers, for BYPASSRLS and for owners: no service is one, nor may become one."""
+    with psycopg.connect(database.dsn(role), autocommit=True) as connection:
+        (above,) = connection.execute(
+            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication FROM pg_roles"
+            " WHERE rolname = current_user"
+        ).fetchone() or (None,)
+        owned = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'analytics'::regnamespace"
+            " AND pg_has_role(relowner, 'MEMBER')"
+        ).fetchall()
+        becomes = connection.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname <> current_user AND pg_has_role(oid, 'MEMBER')"
+        ).fetchall()
+        (active,) = connection.execute("SELECT row_security_active('analytics.usage_hourly')").fetchone() or (None,)
+
+    assert (above, owned, becomes, active) == (False, [], [], True)
 
 
 @pytest.mark.parametrize("role", TENANT_ROLES)
