@@ -21,12 +21,12 @@ from uuid import uuid4
 import httpx
 
 from analytics_client import UsageEvent, UsagePublisher
-from tests.perf.load.platform import STACK, Platform, platform
+from tests.perf.load.platform import Platform, platform
+from tests.perf.load.servers import bench_servers
 from tests.support import stack_places
 from tests.support.callers import JWT_SECRET, bearer
 from tests.support.open_load import percentile
 from tests.support.processes import ServiceProcess
-from tests.support.stack import start_servers
 
 POLL_S = 0.02
 PATIENCE_S = 120
@@ -38,7 +38,7 @@ def query_api(stage: Platform) -> Iterator[ServiceProcess]:
     """The API on the platform's database."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        stack_places.redis_database(start_servers(STACK)) as redis_url,
+        stack_places.redis_database(bench_servers()) as redis_url,
         socket.create_server(("127.0.0.1", 0)) as probe,
     ):
         port = probe.getsockname()[1]

@@ -213,7 +213,8 @@ def environment(stage: Platform) -> str:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return (
         f"{os.cpu_count()} cores, {memory:.0f} GB, {machine.system()} {machine.release()}, Python"
-        f" {machine.python_version()}, load {os.getloadavg()[0]:.1f}; {stage.partitions} partition(s)"
+        f" {machine.python_version()}, load {os.getloadavg()[0]:.1f}; {stage.database_memory()};"
+        f" {stage.partitions} partition(s)"
     )
 
 

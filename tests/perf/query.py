@@ -30,12 +30,12 @@ import psycopg
 from analytics_core.access import scope_for_accepted_job
 from analytics_query_api.cache import FreshnessCache, redis_client
 from analytics_query_api.freshness import ModelFacts, PipelineFacts
-from tests.perf.load.platform import STACK
+from tests.perf.load.servers import bench_servers
 from tests.support import stack_places
 from tests.support.callers import JWT_SECRET, token
 from tests.support.open_load import Load, Sample, percentile
 from tests.support.processes import ServiceProcess
-from tests.support.stack import Database, Servers, start_servers
+from tests.support.stack import Database, Servers
 
 SQL = Path(__file__).with_name("query.sql").read_text(encoding="utf-8")
 ORGS = 250
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=20, help="how long each question is asked (default: 20)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     options = parser.parse_args(arguments)
-    servers = start_servers(STACK)
+    servers = bench_servers()
     with stack_places.database(servers) as place:
         found = bench(servers, place, options)
     if options.json:

@@ -12,13 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.perf.load.account import Account
 from tests.perf.load.publisher import Publisher
+from tests.perf.load.servers import bench_servers
 from tests.support import stack_places
 from tests.support.callers import JWT_SECRET
 from tests.support.processes import ServiceProcess, ServiceProcesses
-from tests.support.stack import Database, RabbitMq, start_servers
+from tests.support.stack import Database, RabbitMq
 
-# A stack of its own: the servers as `./tools/dev up` sets them up, disks synced, and not as the tests have them.
-STACK = "bench"
 STREAM = "analytics.usage.v1"
 POLL_S = 0.25
 PROGRESS = """
@@ -90,6 +89,14 @@ class Platform:
         for name in names:
             self.services.pop(name).stop()
 
+    def database_memory(self) -> str:
+        """PostgreSQL's memory for pages, and whether it is in huge pages."""
+        row = self._monitor.execute(
+            "SELECT current_setting('shared_buffers'), current_setting('huge_pages_status')"
+        ).fetchone()
+        assert row
+        return f"shared_buffers {row[0]}, huge pages {row[1]}"
+
     def progress(self) -> Progress:
         row = self._monitor.execute(PROGRESS.encode()).fetchone()
         assert row
@@ -135,7 +142,7 @@ class Platform:
 @contextmanager
 def platform(partitions: int = 1, *, by_org: bool = True) -> Iterator[Platform]:
     """A fresh database and stream on the bench stack, with ingest and rollup; at the end only the servers stay."""
-    servers = start_servers(STACK)
+    servers = bench_servers()
     with (
         stack_places.database(servers) as database,
         stack_places.virtual_host(servers) as rabbitmq,

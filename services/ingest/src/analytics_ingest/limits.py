@@ -4,9 +4,10 @@ from datetime import timedelta
 
 from analytics_core.events import EVENT_BYTES_MAX
 
-# A batch is one transaction. 10,000 rows spread its fixed cost (six round trips, one fsync-free commit) over enough
-# events to vanish (below 1 % of the time that the rows take); more would only hold locks and memory for longer.
-BATCH_EVENTS_MAX = 10_000
+# A batch is one transaction, sorted by the identity index: the more rows, the more of them meet on its pages. Of 20,000
+# each costs the server 7 % less than of 10,000; of 40,000 it would be 7 % less again, for twice the memory (25 MB) and
+# locks held for a second. Batches only get that large when the database is the slower side.
+BATCH_EVENTS_MAX = 20_000
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 # What an event waits for company at a low rate. Five batches a second and partition are cheap for everybody.
 BATCH_AGE_MAX = timedelta(milliseconds=200)
