@@ -113,7 +113,7 @@ schema:
 bench *arguments:
     @python -m tests.perf "$@"
 
-# Install one service alone, from the lock, and run its unit tests there (ingest, rollup, query-api, export)
+# Install one service alone, from the lock, and run its unit and contract tests there (ingest, rollup, query-api, export)
 [group('release')]
 [no-exit-message]
 isolated *service:

@@ -15,21 +15,37 @@ import yaml
 from litestar import Litestar
 
 from analytics_core.lifecycle import Dependencies
-from analytics_export.wiring import build_documented_app as build_export
-from analytics_ingest.wiring import build_http_app as build_ingest
-from analytics_query_api.wiring import build_http_app as build_query_api
-from analytics_rollup.wiring import build_http_app as build_rollup
 
 FOLDER = Path(__file__).parents[1] / "contracts" / "http"
 
-# Each application needs no server, and no settings, to describe itself.
+
+def _export() -> Litestar:
+    from analytics_export.wiring import build_documented_app
+
+    return build_documented_app()
+
+
+def _ingest() -> Litestar:
+    from analytics_ingest.wiring import build_http_app
+
+    return build_http_app(Dependencies({}))
+
+
+def _query_api() -> Litestar:
+    from analytics_query_api.wiring import build_http_app
+
+    return build_http_app(None, Dependencies({}), None, None, None)
+
+
+def _rollup() -> Litestar:
+    from analytics_rollup.wiring import build_http_app
+
+    return build_http_app(Dependencies({}))
+
+
+# Each application needs no server, no settings and no other service to describe itself.
 APPLICATIONS: Mapping[str, Callable[[], Litestar]] = MappingProxyType(
-    {
-        "export": build_export,
-        "ingest": lambda: build_ingest(Dependencies({})),
-        "query-api": lambda: build_query_api(None, Dependencies({}), None, None, None),
-        "rollup": lambda: build_rollup(Dependencies({})),
-    }
+    {"export": _export, "ingest": _ingest, "query-api": _query_api, "rollup": _rollup}
 )
 
 

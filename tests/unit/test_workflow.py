@@ -24,3 +24,11 @@ def test_every_service_has_its_job() -> None:
 
     assert set(jobs["service"]["strategy"]["matrix"]["service"]) == set(SERVICES)
     assert "bash .ci/run" in str(jobs["suite"]["steps"])
+
+
+def test_every_image_is_built_and_started() -> None:
+    steps = WORKFLOW.read_text().replace("${{ matrix.service }}", "*")
+    built = {file for pattern in re.findall(r"docker build -f (\S+)", steps) for file in PROJECT.glob(pattern)}
+
+    assert built == {*PROJECT.glob("services/*/Dockerfile"), *PROJECT.glob("*/Dockerfile")}
+    assert steps.count("docker run --rm --read-only") == 2
