@@ -153,6 +153,17 @@ class ObjectStore:
         await self.revoke_uploads(key)
         await self._run(lambda: self._client.remove_object(self._bucket, key))
 
+    async def remove_below(self, prefix: str) -> int:
+        """Remove every object whose key begins so; their number."""
+
+        def remove() -> int:
+            keys = [str(each.object_name) for each in self._client.list_objects(self._bucket, prefix, recursive=True)]
+            for key in keys:
+                self._client.remove_object(self._bucket, key)
+            return len(keys)
+
+        return await self._run(remove)
+
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """The bytes of an object, piece by piece."""
         response = await self._run(lambda: self._client.get_object(self._bucket, key))
@@ -162,6 +173,19 @@ class ObjectStore:
         finally:
             response.close()
             response.release_conn()
+
+    async def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """A part of an object."""
+
+        def read() -> bytes:
+            response = self._client.get_object(self._bucket, key, offset=offset, length=length)
+            try:
+                return bytes(response.read())
+            finally:
+                response.close()
+                response.release_conn()
+
+        return await self._run(read)
 
     async def create_bucket(self) -> None:
         """Make the bucket unless it exists."""

@@ -1,7 +1,7 @@
 """What the rows of an export add up to: integers and exact money, whatever their size."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from decimal import Decimal
 
 from analytics_core.units import MICROCENTS_PER_CENT, microcents_from_cents
@@ -23,6 +23,14 @@ class Totals:
         """Exact cents, always with six decimals, as in the file."""
         whole, fraction = divmod(self.cost_microcents, MICROCENTS_PER_CENT)
         return Decimal(f"{whole}.{fraction:06d}")
+
+
+NOTHING = Totals(0, 0, 0, 0, 0, 0)
+
+
+def added(*each: Totals) -> Totals:
+    """All of them together; of none, `NOTHING`."""
+    return Totals(*map(sum, zip(astuple(NOTHING), *map(astuple, each), strict=True)))
 
 
 def totals_json(totals: Totals) -> dict[str, int | str]:

@@ -1,16 +1,17 @@
 """Is a file still what it was, and does it still say what the API, the rollups and the raw events say?
 
-Each source is added up anew in its own way: the API's totals from the largest grains, the rollups bucket by bucket, the
-events one by one. Where the sources disagree, the buckets are named; where they agree with each other and not with the
-file, events have come since it was written, and a new export is its next revision.
+Each source is added up anew in its own way: the file row by row from its bytes in the storage, the API's totals from
+the largest grains, the rollups bucket by bucket, the events one by one. All are compared with what was written down
+when the file was made; the file and the events also bucket by bucket and model by model with the rollups.
 """
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, astuple
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
+from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
@@ -18,15 +19,18 @@ import msgspec
 from analytics_core.access import OrgScope
 from analytics_core.database import ReadDatabase, ReadSession
 from analytics_core.query.plan import NotCovered, Progress, plan_series, plan_total
-from analytics_core.query.question import Question
+from analytics_core.query.question import Dimension, Question
 from analytics_core.query.statements import series_statement, total_statement
 from analytics_core.sql import load_queries
+from analytics_export.contents import Contents, Rows, contents
 from analytics_export.jobs import Job, JobRequest
-from analytics_export.limits import DIFFERENCES_SHOWN_MAX
+from analytics_export.limits import DIFFERENCES_SHOWN_MAX, MANIFEST_BYTES_MAX
+from analytics_export.manifest import manifest_key
 from analytics_export.questions import compared_question, is_by_model
 from analytics_export.rows import daily_progress, values_of_filters
 from analytics_export.storage import ObjectStore, StorageError
-from analytics_export.totals import Totals
+from analytics_export.totals import NOTHING, Totals, added, totals_json
+from analytics_export.waiting import TimedOutError, time_limit
 
 _QUERIES = load_queries("analytics_export", "verification")
 _COLUMNS = (
@@ -37,13 +41,15 @@ _COLUMNS = (
     "reasoning_tokens",
     "cost_microcents",
 )
-_NOTHING = Totals(0, 0, 0, 0, 0, 0)
+Key = TypeVar("Key", datetime, str)
 
 
 class Source(StrEnum):
-    """What a file is compared with."""
+    """What is compared with what was written down of a file: its bytes, its manifest, its rows, and their sources."""
 
     OBJECT = "object"
+    MANIFEST = "manifest"
+    ROWS = "rows"
     API = "api"
     ROLLUPS = "rollups"
     EVENTS = "events"
@@ -70,9 +76,14 @@ class Check(_Answer, frozen=True, kw_only=True):
 
 
 class Difference(_Answer, frozen=True, kw_only=True):
-    """A bucket in which rollups and raw events disagree: the rollups minus the events, cost in micro-cents."""
+    """Where a source disagrees with the rollups: in a bucket, or in a model over the whole range; the other is null.
 
-    bucket_start: datetime
+    `excess` is what the source, `rows` or `events`, has more than the rollups; cost in micro-cents.
+    """
+
+    source: Source
+    bucket_start: datetime | None
+    model_id: str | None
     excess: dict[str, int]
 
 
@@ -90,7 +101,10 @@ async def verify(
     """Compare a finished export with its sources as they are now; each step that would take too long is skipped."""
     if job.totals is None or job.object_key is None:
         raise ValueError("only an export that has a file can be verified")
-    checks = [await _object_check(store, job, job.object_key, object_bytes_max)]
+    file = await _read(store, job, job.object_key, object_bytes_max, patience)
+    checks = [_object_check(job, file), await _manifest_check(store, job, job.object_key)]
+    rows = file.rows if isinstance(file, Contents) else None
+    checks.append(_skipped(Source.ROWS, "the file was not read") if rows is None else _rows_check(job, rows))
     question = compared_question(job.request)
     if isinstance(question, str):
         checks += [_skipped(source, question) for source in (Source.API, Source.ROLLUPS, Source.EVENTS)]
@@ -100,36 +114,85 @@ async def verify(
         progress = await daily_progress(session)
         api = await _api_total(session, scope, question, progress)
         rollups = await _rollup_buckets(session, scope, question, progress)
+        models = await _rollup_models(session, scope, question, progress)
         try:
             events: Buckets | str = await _raw_buckets(session, scope, job.request, question)
         except asyncpg.QueryCanceledError:
-            events = f"took longer than {patience.total_seconds():.0f} s; `analytics-export verify` waits for it"
+            events = _slow(patience)
     checks += [
         _compared(Source.API, api, job.totals),
         _compared(Source.ROLLUPS, _added_up(rollups), job.totals),
         _compared(Source.EVENTS, _added_up(events), job.totals),
     ]
-    return _verification(checks, _differences(rollups, events))
+    return _verification(checks, list(islice(_differences(rows, models, rollups, events), DIFFERENCES_SHOWN_MAX)))
 
 
 Buckets = Mapping[datetime, Totals]
+Models = Mapping[str, Totals]
 
 
-async def _object_check(store: ObjectStore, job: Job, key: str, bytes_max: int) -> Check:
-    size_bytes = job.size_bytes or 0
-    if size_bytes > bytes_max:
+async def _read(store: ObjectStore, job: Job, key: str, bytes_max: int, patience: timedelta) -> Contents | Check:
+    """What is in the file; or the check that says why nobody knows."""
+    if (job.size_bytes or 0) > bytes_max:
         return _skipped(Source.OBJECT, f"has more than {bytes_max:,} bytes; `analytics-export verify` reads it")
-    digest, read_bytes = hashlib.sha256(), 0
     try:
-        async for piece in store.read(key):
-            digest.update(piece)
-            read_bytes += len(piece)
+        async with time_limit(patience):
+            return await contents(store, key, job.request)
     except StorageError as error:
-        return Check(source=Source.OBJECT, result=Result.DIFFERENT, detail=error.detail)
-    if (digest.hexdigest(), read_bytes) == (job.checksum_sha256, size_bytes):
-        return _equal(Source.OBJECT, f"{read_bytes:,} bytes, sha256 {job.checksum_sha256}")
-    found = f"{read_bytes:,} bytes, sha256 {digest.hexdigest()}; written were {size_bytes:,}, {job.checksum_sha256}"
-    return Check(source=Source.OBJECT, result=Result.DIFFERENT, detail=found)
+        return _different(Source.OBJECT, error.detail)
+    except TimedOutError:
+        return _skipped(Source.OBJECT, _slow(patience))
+
+
+def _object_check(job: Job, file: Contents | Check) -> Check:
+    if isinstance(file, Check):
+        return file
+    if (file.sha256, file.size_bytes) == (job.checksum_sha256, job.size_bytes):
+        return _equal(Source.OBJECT, f"{file.size_bytes:,} bytes, sha256 {file.sha256}")
+    found = f"{file.size_bytes:,} bytes, sha256 {file.sha256}"
+    return _different(Source.OBJECT, f"{found}; written were {job.size_bytes or 0:,}, {job.checksum_sha256}")
+
+
+async def _manifest_check(store: ObjectStore, job: Job, key: str) -> Check:
+    """Whether the manifest beside the file still says of it what was written down."""
+    written: dict[str, Any] = {
+        "jobId": str(job.job_id),
+        "orgId": str(job.org_id),
+        "revision": job.revision,
+        "rowCount": job.row_count,
+        "totals": totals_json(job.totals or NOTHING),
+        "object": {"key": key, "sizeBytes": job.size_bytes, "sha256": job.checksum_sha256},
+    }
+    try:
+        document = b""
+        async for piece in store.read(manifest_key(key)):
+            document += piece
+            if len(document) > MANIFEST_BYTES_MAX:
+                return _different(Source.MANIFEST, f"has more than {MANIFEST_BYTES_MAX:,} bytes")
+        found = json.loads(document)
+    except StorageError as error:
+        return _different(Source.MANIFEST, error.detail)
+    except ValueError:
+        return _different(Source.MANIFEST, "is no JSON")
+    wrong = [name for name, value in written.items() if not _says(found, name, value)]
+    if not wrong:
+        return _equal(Source.MANIFEST, f"revision {job.revision}, {job.row_count or 0:,} rows")
+    return _different(Source.MANIFEST, f"says something else of: {', '.join(wrong)}")
+
+
+def _says(found: Any, name: str, value: Any) -> bool:
+    there = found.get(name) if isinstance(found, dict) else None
+    if isinstance(value, dict):
+        return all(_says(there, inner, each) for inner, each in value.items())
+    return bool(there == value)
+
+
+def _rows_check(job: Job, rows: Rows | str) -> Check:
+    if isinstance(rows, str):
+        return _different(Source.ROWS, rows)
+    if rows.count != job.row_count:
+        return _different(Source.ROWS, f"are {rows.count:,}; written were {job.row_count or 0:,}")
+    return _compared(Source.ROWS, rows.totals, job.totals or NOTHING)
 
 
 async def _api_total(session: ReadSession, scope: OrgScope, question: Question, progress: Progress) -> Totals | str:
@@ -139,7 +202,7 @@ async def _api_total(session: ReadSession, scope: OrgScope, question: Question, 
     except NotCovered as error:
         return str(error)
     if not plan.parts:
-        return _NOTHING
+        return NOTHING
     statement = total_statement(scope, question, plan, _COLUMNS)
     (row,) = await session.fetch(statement.sql, *statement.values)
     return Totals(*row.values())
@@ -159,6 +222,19 @@ async def _rollup_buckets(
     return {start: Totals(*values) for start, *values in (row.values() for row in rows)}
 
 
+async def _rollup_models(session: ReadSession, scope: OrgScope, question: Question, progress: Progress) -> Models | str:
+    question = question.grouped_by(Dimension.MODEL)
+    try:
+        plan = plan_total(question, progress)
+    except NotCovered as error:
+        return str(error)
+    if not plan.parts:
+        return {}
+    statement = total_statement(scope, question, plan, _COLUMNS)
+    rows = await session.fetch(statement.sql, *statement.values)
+    return {model: Totals(*values) for model, *values in (row.values() for row in rows)}
+
+
 async def _raw_buckets(session: ReadSession, scope: OrgScope, request: JobRequest, question: Question) -> Buckets:
     bounds = question.bounds()
     if not bounds:
@@ -169,10 +245,7 @@ async def _raw_buckets(session: ReadSession, scope: OrgScope, request: JobReques
 
 
 def _added_up(buckets: Buckets | str) -> Totals | str:
-    if isinstance(buckets, str):
-        return buckets
-    rows = [astuple(each) for each in (_NOTHING, *buckets.values())]
-    return Totals(*map(sum, zip(*rows, strict=True)))
+    return buckets if isinstance(buckets, str) else added(*buckets.values())
 
 
 def _compared(source: Source, found: Totals | str, file: Totals) -> Check:
@@ -181,7 +254,7 @@ def _compared(source: Source, found: Totals | str, file: Totals) -> Check:
     if found == file:
         return _equal(source, f"{found.events:,} events, {found.cost_estimate_cents} cents")
     excess = ", ".join(f"{name} {value:+,}" for name, value in _excess(found, file).items())
-    return Check(source=source, result=Result.DIFFERENT, detail=f"against the file: {excess}")
+    return _different(source, f"against what was written: {excess}")
 
 
 def _excess(one: Totals, other: Totals) -> dict[str, int]:
@@ -189,21 +262,47 @@ def _excess(one: Totals, other: Totals) -> dict[str, int]:
     return {name: mine - theirs for (name, mine), theirs in values if mine != theirs}
 
 
-def _differences(rollups: Buckets | str, events: Buckets | str) -> list[Difference]:
-    if isinstance(rollups, str) or isinstance(events, str):
-        return []
-    starts = sorted(rollups.keys() | events.keys())
-    excesses = ((start, _excess(rollups.get(start, _NOTHING), events.get(start, _NOTHING))) for start in starts)
-    found = (Difference(bucket_start=start, excess=excess) for start, excess in excesses if excess)
-    return list(islice(found, DIFFERENCES_SHOWN_MAX))
+def _differences(
+    rows: Rows | str | None, models: Models | str, rollups: Buckets | str, events: Buckets | str
+) -> Iterator[Difference]:
+    """Those of the events first: a defect of ours. Then the file's: of its buckets, and of its models."""
+    if isinstance(rollups, str):
+        return
+    if not isinstance(events, str):
+        yield from _by_bucket(Source.EVENTS, events, rollups)
+    if isinstance(rows, Rows):
+        yield from _by_bucket(Source.ROWS, rows.buckets, rollups)
+        if rows.models is not None and not isinstance(models, str):
+            for model, excess in _excesses(rows.models, models):
+                yield Difference(source=Source.ROWS, bucket_start=None, model_id=model, excess=excess)
+
+
+def _by_bucket(source: Source, found: Buckets, rollups: Buckets) -> Iterator[Difference]:
+    for start, excess in _excesses(found, rollups):
+        yield Difference(source=source, bucket_start=start, model_id=None, excess=excess)
+
+
+def _excesses(found: Mapping[Key, Totals], expected: Mapping[Key, Totals]) -> Iterator[tuple[Key, dict[str, int]]]:
+    for key in sorted(found.keys() | expected.keys()):
+        excess = _excess(found.get(key, NOTHING), expected.get(key, NOTHING))
+        if excess:
+            yield key, excess
 
 
 def _equal(source: Source, detail: str) -> Check:
     return Check(source=source, result=Result.EQUAL, detail=detail)
 
 
+def _different(source: Source, what: str) -> Check:
+    return Check(source=source, result=Result.DIFFERENT, detail=what)
+
+
 def _skipped(source: Source, why: str) -> Check:
     return Check(source=source, result=Result.SKIPPED, detail=why)
+
+
+def _slow(patience: timedelta) -> str:
+    return f"took longer than {patience.total_seconds():.0f} s; `analytics-export verify` waits for it"
 
 
 def _verification(checks: list[Check], differences: list[Difference]) -> Verification:

@@ -75,7 +75,8 @@ def _lines(job: Job, found: Verification) -> Iterator[str]:
         yield f"  {mark} {check.source:<8} {check.detail}\n"
     for difference in found.differences:
         excess = ", ".join(f"{name} {value:+,}" for name, value in difference.excess.items())
-        yield f"    {difference.bucket_start:%Y-%m-%dT%H:%MZ}  rollups minus events: {excess}\n"
+        start, model = difference.bucket_start, difference.model_id
+        yield f"    {f'{start:%Y-%m-%dT%H:%MZ}' if start else model}  {difference.source} minus rollups: {excess}\n"
     yield "equal\n" if found.equal else "NOT EQUAL\n"
 
 

@@ -17,7 +17,7 @@ from analytics_export.columns import Column
 READ_BYTES = 1 << 20
 STDERR_BYTES_MAX = 4000
 # Arrow's own allocators keep what was freed: 1,600,000 rows peak at 150 MB with them and at 113 MB so.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "1000000",
@@ -72,7 +72,7 @@ class Parquet:
     async def _start(self) -> _Running:
         # Neither the environment, where secrets are, nor the folder that the service runs in reaches the process.
         command = (sys.executable, "-I", "-m", "analytics_export.formats.parquet_process", self._columns)
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_ENVIRONMENT)
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=ENVIRONMENT)
         if process.stdin is None or process.stdout is None:
             raise EncoderError("no pipes")
         passing_on = asyncio.create_task(self._pass_on(process, process.stdout))
