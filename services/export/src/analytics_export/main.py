@@ -1,11 +1,14 @@
 """The console script `analytics-export`."""
 
 from analytics_core.lifecycle import run_service
+from analytics_export.erase_command import ERASE
+from analytics_export.memory import keep_one_arena
 from analytics_export.settings import Settings
 from analytics_export.verify_command import VERIFY
 from analytics_export.wiring import serve
 
 
 def main() -> int:
-    """Run the service or its command; see `run_service` for the exit codes."""
-    return run_service("analytics-export", "Writes usage as files into object storage", Settings, serve, VERIFY)
+    """Run the service or one of its commands; see `run_service` for the exit codes."""
+    keep_one_arena()
+    return run_service("analytics-export", "Writes usage as files into object storage", Settings, serve, VERIFY, ERASE)
