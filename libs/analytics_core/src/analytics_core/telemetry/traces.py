@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -95,6 +93,15 @@ def _redacted_attributes(attributes: Mapping[str, AttributeValue] | None) -> dic
 
 def _exporter(settings: ServiceSettings) -> SpanExporter:
     endpoint = settings.otel_exporter_otlp_endpoint or ""
+    # Imported by whoever sends traces, and one of them: gRPC takes 19 MiB, HTTP 5.
     if settings.otel_exporter_otlp_protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415 — see above
+            OTLPSpanExporter as GrpcExporter,
+        )
+
         return GrpcExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"))
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 — see above
+        OTLPSpanExporter as HttpExporter,
+    )
+
     return HttpExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
