@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
 
+import jsonschema
 import pytest
+import yaml
 
-from tests.integration.export.running import ExportApi, environment
+from tests.integration.export.running import PATIENCE_S, ExportApi, environment
 from tests.support.callers import token
 from tests.support.polling import eventually
 from tests.support.processes import ServiceProcesses
 from tests.support.stack import Database, ObjectStore, RabbitMq
+from tools.openapi import path_of
 
 HOOKS = {
     "EXPORT_WEBHOOK_HOSTS": "localhost", "EXPORT_WEBHOOK_SECRET": "x" * 32, "EXPORT_WEBHOOK_PRIVATE": "true",
@@ -99,6 +102,28 @@ def test_a_call_is_repeated_until_it_is_taken_and_can_be_verified(
         message = json.loads(body)
         assert (message["type"], message["data"]["checksum"]) == ("export.succeeded", job["checksum"])
         assert "X-Amz" not in body.decode()
+
+
+@pytest.mark.parametrize("ended", ["succeeded", "canceled", "failed"])
+def test_a_call_keeps_to_the_contract(start_export: Callable[..., ExportApi], receiver: Receiver, ended: str) -> None:
+    """Headers and body of a call that was really made, against `webhooks` of the OpenAPI document."""
+    document = yaml.safe_load(path_of("export").read_text())
+    operation = document["webhooks"]["exportEnded"]["post"]
+    schema = document | operation["requestBody"]["content"]["application/json"]["schema"]
+    overrides = {"failed": {"EXPORT_BYTES_MAX": "1"}, "canceled": {"EXPORT_WORKER_CONCURRENCY": "0"}}
+    api = start_export(**overrides.get(ended, {}))
+    job_id = api.create(webhook={"url": receiver.url})["jobId"]
+    if ended == "canceled":
+        api.request("DELETE", f"/{job_id}")
+    eventually(lambda: receiver.got, PATIENCE_S)
+    _, head, body = receiver.got[0]
+    message = json.loads(body)
+
+    jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(message)
+
+    assert message["type"] == f"export.{ended}"
+    assert set(message["data"]) == set(document["components"]["schemas"]["Export"]["properties"])
+    assert {each["name"] for each in operation["parameters"] if each["required"]} <= set(head)
 
 
 def test_an_address_of_our_own_network_is_not_called(

@@ -22,6 +22,7 @@ from analytics_export.routes.webhook_secret import WebhookSecret
 from analytics_export.schedule_requests import ChangeSchedule, CreateSchedule
 from analytics_export.schedule_responses import ExportSchedule, ExportScheduleList, ScheduleLastRun, ScheduleNextRun
 from analytics_export.verification import Check, Difference, Verification
+from analytics_export.webhook_document import describe_webhook
 
 _STRUCTS = (
     CreateExport, TimeRange, Delivery, Webhook, Filters, Export, ExportRange, ExportError, ExportLinks, ExportList,
@@ -38,6 +39,7 @@ def complete(document: OpenAPI) -> None:
         schema.description = inspect.getdoc(struct)
         if struct.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
+    describe_webhook(document)
     body: Any = document.components.schemas[CreateExport.__name__]
     for name, names in NAMES.items():
         field = body.properties[name]

@@ -56,7 +56,7 @@ async def erase(
         await session.execute(_QUERIES["expire_erased"], scope.org_id, ids)
         if wanted.actor_id is None:
             await session.execute(_QUERIES["delete_erased_schedules"], scope.org_id, wanted.requested_by)
-        await _record(session, wanted, f"begun: {len(found)} exports")
+        await _record(session, scope, wanted, f"begun: {len(found)} exports")
     while await _still_leased(database, scope, ids):  # noqa: ASYNC110 — by other processes, which the table alone knows
         await asyncio.sleep(PROGRESS_SECONDS)
     for job in found:
@@ -65,7 +65,7 @@ async def erase(
     if wanted.actor_id is None:
         unknown = sum([await store.remove_below(f"{prefix}/{scope.org_id}/") for prefix in prefixes])
     async with database.write(scope) as session:
-        await _record(session, wanted, f"completed: {len(found)} exports, {unknown} objects without one")
+        await _record(session, scope, wanted, f"completed: {len(found)} exports, {unknown} objects without one")
     return Erased(len(found), unknown)
 
 
@@ -86,8 +86,8 @@ async def _clean(database: WriteDatabase, store: ObjectStore, scope: OrgScope, j
         await cleaned(session, scope, job)
 
 
-async def _record(session: WriteSession, wanted: Wanted, what: str) -> None:
+async def _record(session: WriteSession, scope: OrgScope, wanted: Wanted, what: str) -> None:
     whose = "the organisation" if wanted.actor_id is None else "one actor"
     reason = f"erasure of the exported files of {whose} {what}"
-    arguments = (_SERVICE, wanted.requested_by, wanted.org_id, reason, str(uuid4()))
+    arguments = (_SERVICE, wanted.requested_by, scope.org_id, reason, str(uuid4()))
     await session.execute(_QUERIES["record_erasure"], *arguments)

@@ -38,7 +38,10 @@ log = structlog.get_logger()
 
 
 class WebhookMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a call: `type` is `export.` and the status; `data` is the export, as `GET` shows it."""
+    """The body of a call: `type` is `export.` and the status; `data` is the export, as `GET` shows it.
+
+    It is expired when its file was removed before a call was taken.
+    """
 
     type: str
     timestamp: str
