@@ -35,6 +35,18 @@ def durations(fast_bound: str, fast: str, total: str) -> tuple[str, ...]:
     )
 
 
+def retention(instance: str, values: str) -> tuple[str, ...]:
+    of_one = f'job="analytics-rollup", instance="{instance}"'
+    return (
+        f"analytics_rollup_retention_last_success_timestamp{{{of_one}}} {values}",
+        f"process_start_time_seconds{{{of_one}}} 30x600",
+    )
+
+
+def webhook_calls(outcome: str, values: str) -> tuple[str, ...]:
+    return (f'analytics_export_webhook_calls_total{{outcome="{outcome}"}} {values}',)
+
+
 def pair(alert: str, minute: int, firing: tuple[str, ...], quiet: tuple[str, ...]) -> tuple[Case, Case]:
     return Case(alert, True, minute, firing), Case(alert, False, minute, quiet)
 
@@ -110,6 +122,7 @@ CASES: tuple[Case, ...] = (
         ("analytics_rollup_unfoldable_batches 1x20",),
         ("analytics_rollup_unfoldable_batches 0x20",),
     ),
+    Case("AnalyticsUnfoldableBatches", True, 10, ("analytics_rollup_dimensions_unfoldable_batches 2x20",)),
     *pair(
         "AnalyticsReconcileDrift",
         5,
@@ -124,6 +137,20 @@ CASES: tuple[Case, ...] = (
         ("analytics_rollup_reconcile_last_success_timestamp 60+60x200",),
     ),
     *pair(
+        "AnalyticsDimensionsLag",
+        30,
+        ("analytics_rollup_dimensions_lag_seconds 0+60x40",),
+        ("analytics_rollup_dimensions_lag_seconds 40x40",),
+    ),
+    # 500 minutes in, the last success at second 60 is more than eight hours old; one replica's success is enough.
+    *pair(
+        "AnalyticsRetentionStale",
+        500,
+        retention("a", "60x600"),
+        (*retention("a", "60x600"), *retention("b", "60+60x600")),
+    ),
+    Case("AnalyticsRetentionStale", True, 500, retention("a", "0x600")),
+    *pair(
         "AnalyticsExportFailures",
         50,
         ('analytics_export_jobs_failed_total{code="storage_unavailable"} 0x5 1x10 2x60',),
@@ -134,6 +161,36 @@ CASES: tuple[Case, ...] = (
         40,
         ("analytics_export_oldest_pending_age_seconds 0+60x60",),
         ("analytics_export_oldest_pending_age_seconds 20x60",),
+    ),
+    *pair(
+        "AnalyticsExportLeftovers",
+        90,
+        ("analytics_export_unclean_jobs 0x10 2x100",),
+        ("analytics_export_unclean_jobs 0x10 2x50 0x2 2x40",),
+    ),
+    *pair(
+        "AnalyticsExportScheduleOverdue",
+        1600,
+        ("analytics_export_schedule_oldest_due_age_seconds 0+60x1700",),
+        ("analytics_export_schedule_oldest_due_age_seconds 0+60x1500 0x200",),
+    ),
+    *pair(
+        "AnalyticsExportPeriodsSkipped",
+        20,
+        ('analytics_export_schedule_periods_total{outcome="skipped"} 0x5 3x60',),
+        ('analytics_export_schedule_periods_total{outcome="exported"} 0+1x60',),
+    ),
+    *pair(
+        "AnalyticsWebhooksFail",
+        80,
+        (*webhook_calls("failed", "0+1x100"), *webhook_calls("delivered", "7x100")),
+        (*webhook_calls("failed", "0+1x100"), *webhook_calls("delivered", "0x50 1x50")),
+    ),
+    *pair(
+        "AnalyticsAuditUnlinked",
+        30,
+        ("analytics_audit_unlinked_age_seconds 0+60x40",),
+        ("analytics_audit_unlinked_age_seconds 30x40",),
     ),
     *pair(
         "AnalyticsRateLimitsLocal",

@@ -19,6 +19,15 @@ class Query:
     legend: str = ""
 
 
+def quantile(q: float, metric: str, by: str = "") -> str:
+    labels = f"le, {by}" if by else "le"
+    return f"histogram_quantile({q}, sum by ({labels}) (rate({metric}_bucket[$__rate_interval])))"
+
+
+def spread(metric: str) -> list[Query]:
+    return [Query(quantile(q, metric), f"p{round(q * 100)}") for q in (0.5, 0.95, 0.99)]
+
+
 @dataclass(frozen=True, slots=True)
 class Sql:
     """A query of the database for what has an organisation in it: metrics never carry one."""

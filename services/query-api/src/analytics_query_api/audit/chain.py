@@ -35,7 +35,10 @@ class Chainer:
                 linked = await self.link()
             except (*UNREACHABLE, *CONTENDED, *REFUSED) as error:
                 log.warning("audit_link_failed", error=f"{type(error).__name__}: {error}", retrying=True)
-                await sleep_unless_stopped(stop, backoff.next_seconds())
+                pause_seconds = backoff.next_seconds()
+                await sleep_unless_stopped(stop, pause_seconds)
+                # What waits has become older meanwhile, whether it can be asked for or not.
+                AUDIT_UNLINKED_AGE.inc(pause_seconds)
                 continue
             backoff.reset()
             if linked < AUDIT_LINKS_MAX:
