@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from analytics_core.testing.builders import usage_event
 
-DEEP = ["[" * depth + "]" * depth for depth in (50, 5_000, 30_000)]
+DEEP = [
+    *("[" * depth + "]" * depth for depth in (50, 5_000, 30_000)),
+    *('{"a":' * depth + "1" + "}" * depth for depth in (50, 10_000)),
+]
 # Each is the JSON text of a value; some are no JSON at all.
 NUMBERS = [
     "-1", "-0", "0.5", "01", "+1", "1e400", "-1e-400", "1e999999999", "9" * 400, "0." + "1" * 400, "NaN", "Infinity",
@@ -26,7 +29,10 @@ TIMES = [
     '"2026-03-10T24:00:00Z"', '"1969-12-31T23:59:59Z"', '"3026-03-10T12:00:00Z"', '"2026-03-10t12:00:00z"',
     '"2026-03-10 12:00:00Z"', "1773144000",
 ]  # fmt: skip
-OTHERS = ["null", "true", "[]", "{}", '{"":""}', '{"a":{"b":1}}', '{"a":"\\u0000"}', '{"a":"1","a":"2"}', *DEEP]
+OTHERS = [
+    "null", "true", "[]", "{}", '{"":""}', '{"a":{"b":1}}', '{"a":"\\u0000"}', '{"\\u0000":"a"}', '{"a":"\\ud800"}',
+    '{"a":"1","a":"2"}', '{"a":1,"a":"2"}', *DEEP,
+]  # fmt: skip
 WILD_VALUES = [*NUMBERS, *TEXTS, *TIMES, *OTHERS]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7", "latin-1", "cp037"]
 
