@@ -1,12 +1,15 @@
 """`./tools/dev demo` as a newcomer meets it: it ends well, its commands work as printed, Ctrl-C leaves nothing."""
 
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,18 +59,47 @@ def test_every_number_matches_and_the_printed_commands_work(tmp_path: Path) -> N
             answer = json.loads(ran.stdout)
             assert "title" not in answer, answer
 
-    assert_smoke_finds_no_fault()
+    assert_smoke_says_what_is_broken()
+    assert_the_quickstart_works()
 
 
-def assert_smoke_finds_no_fault() -> None:
+def assert_smoke_says_what_is_broken() -> None:
     """Through the gateway, with a token of one organisation: what an operator runs after a deployment."""
-    command = [sys.executable, "-m", "tools.smoke", "--stack", NAME, "--json"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    results = json.loads(done.stdout)
+    whole = smoke()
+    assert whole["passed"], whole
+    assert len(whole["checks"]) >= 11
 
-    assert done.returncode == 0, results
-    assert results["passed"]
-    assert len(results["checks"]) >= 11
+    stack = open_stack(NAME, saved_base(NAME) or 0)
+    for service in ("rollup", "export"):
+        running = processes.running(stack, service)
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        broken = smoke("--patience", "2")
+        assert service in {check["service"] for check in broken["checks"]}, broken
+
+
+def smoke(*arguments: str) -> dict[str, Any]:
+    """The results of `./tools/dev smoke`, whose exit code has to fit them."""
+    command = [sys.executable, "-m", "tools.smoke", "--stack", NAME, "--json", *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    results: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (0 if results["passed"] else 1), done.stderr
+    return results
+
+
+def assert_the_quickstart_works() -> None:
+    """Every command of the page, as one script: what is not running any more is started by its first one."""
+    page = (PROJECT / "docs" / "quickstart.md").read_text()
+    script = "\n".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
+    script = script.replace(". .dev/env", f". .dev/{NAME}/env")
+    script = script.replace("./tools/dev smoke", f"{sys.executable} -m tools.smoke --stack {NAME}")
+    script = re.sub(r"\./tools/dev (\w+)", rf"{sys.executable} -m tools.devstack \1 --stack {NAME}", script)
+    ran = subprocess.run(["sh", "-euc", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert '"invocations":1' in ran.stdout
+    assert "11 of 11 checks passed" in ran.stdout
+    assert processes.members(open_stack(NAME, saved_base(NAME) or 0)) == {}
 
 
 def test_ctrl_c_stops_what_the_demo_started(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 
 from tools.devstack import dev_token, envfile
 from tools.devstack.stack import env_file
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = [_run(console, name, check, system) for name, check in all_checks(internal=options.internal)]
     passed = all(result["passed"] for result in results)
     console.print(f"{sum(result['passed'] for result in results)} of {len(results)} checks passed at {url}")
+    if blamed := sorted({result["service"] for result in results if result["service"]}):
+        console.print(f"Read the logs of: {', '.join(blamed)}")
     if options.json:
         print(json.dumps({"url": url, "passed": passed, "checks": results}))
     return 0 if passed else 1
@@ -41,15 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(console: Console, name: str, check: Any, system: Target) -> dict[str, Any]:
     began = time.monotonic()
+    service = None
     try:
         detail, passed = check(system), True
     except CheckFailed as error:
-        detail, passed = str(error), False
+        detail, passed, service = str(error), False, error.service
+    except httpx.TransportError as error:
+        detail, passed, service = f"{type(error).__name__}: {error}", False, "gateway"
     except (httpx.HTTPError, KeyError, ValueError, TypeError) as error:
         detail, passed = f"{type(error).__name__}: {error}", False
     mark = "[green]✔[/]" if passed else "[bold red]✘[/]"
-    console.print(f"{mark} {name:<20} {detail}", soft_wrap=True)
-    return {"check": name, "passed": passed, "detail": detail, "seconds": round(time.monotonic() - began, 3)}
+    blame = f"[bold]{service}:[/] " if service else ""
+    console.print(f"{mark} {name:<20} {blame}{escape(detail)}", soft_wrap=True)
+    seconds = round(time.monotonic() - began, 3)
+    return {"check": name, "passed": passed, "service": service, "detail": detail, "seconds": seconds}
 
 
 def _where(options: argparse.Namespace) -> tuple[str, str]:

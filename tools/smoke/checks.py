@@ -14,7 +14,11 @@ API = "/analytics/v1"
 
 
 class CheckFailed(Exception):
-    """The system does not do what it should; the text says what was seen instead."""
+    """The system does not do what it should; the text says what was seen instead, `service` whose logs to read."""
+
+    def __init__(self, text: str, service: str) -> None:
+        super().__init__(text)
+        self.service = service
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class Target:
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         return self.client.request(method, API + path, headers=headers, **arguments)
 
-    def eventually(self, condition: Callable[[], bool], what: str) -> float:
-        """Seconds until the condition held; `CheckFailed` after the patience."""
+    def eventually(self, condition: Callable[[], bool], what: str, service: str) -> float:
+        """Seconds until the condition held; `CheckFailed` after the patience; `service` has to see to it."""
         began = time.monotonic()
         while not condition():
             if time.monotonic() - began > self.patience_s:
-                raise CheckFailed(f"not within {self.patience_s:.0f} s: {what}")
+                raise CheckFailed(f"not within {self.patience_s:.0f} s: {what}", service)
             time.sleep(0.2)
         return time.monotonic() - began
 
@@ -60,11 +64,18 @@ def target(client: httpx.Client, org_id: str, token: str, patience_s: float) -> 
     return Target(client, org_id, token, patience_s, event)
 
 
+def owner(path: str) -> str:
+    """The service that the gateway sends a path to."""
+    if path.startswith((f"{API}/events", f"{API}/dead-letters")):
+        return "ingest"
+    return "export" if "/export" in path else "query-api"
+
+
 def expect(response: httpx.Response, *statuses: int) -> Any:
     """The body; `CheckFailed` with what came instead of the expected status."""
     if response.status_code not in statuses:
-        request = f"{response.request.method} {response.request.url.path}"
-        raise CheckFailed(f"{request}: {response.status_code} {response.text[:300]}")
+        method, path = response.request.method, response.request.url.path
+        raise CheckFailed(f"{method} {path}: {response.status_code} {response.text[:300]}", owner(path))
     return response.json() if "json" in response.headers.get("content-type", "") else response.content
 
 
@@ -83,7 +94,7 @@ def metrics_are_hidden(system: Target) -> str:
     status = system.client.get("/metrics").status_code
     if status == 200:
         raise CheckFailed(
-            "/metrics is public here: hide it at the gateway, or give --internal for a service's own port"
+            "/metrics is public here: hide it at the gateway, or give --internal for a service's own port", "gateway"
         )
     return f"answered with {status}"
 
@@ -92,7 +103,7 @@ def metrics_are_there(system: Target) -> str:
     body = system.client.get("/metrics")
     expect(body, 200)
     if "http_requests_total" not in body.text:
-        raise CheckFailed("/metrics has no http_requests_total")
+        raise CheckFailed("/metrics has no http_requests_total", "query-api")
     return f"{len(body.text.splitlines())} lines"
 
 
@@ -114,21 +125,23 @@ def unknown_paths_are_problems(system: Target) -> str:
     response = system.call("GET", "/nothing-of-this-name")
     expect(response, 404)
     if response.headers.get("content-type", "").split(";")[0] != "application/problem+json":
-        raise CheckFailed(f"404 is not problem+json but {response.headers.get('content-type')}")
+        raise CheckFailed(f"404 is not problem+json but {response.headers.get('content-type')}", "gateway")
     return "404 problem"
 
 
 def bad_events_are_rejected(system: Target) -> str:
     body = expect(system.call("POST", "/events/validate", json={**system.event, "latencyMs": -1}), 400)
     if "latencyMs" not in str(body):
-        raise CheckFailed(f"the answer does not name latencyMs: {body}")
+        raise CheckFailed(f"the answer does not name latencyMs: {body}", "ingest")
     return "names the field"
 
 
 def published_events_become_visible(system: Target) -> str:
     before = invocations(system)
     expect(system.call("POST", "/events", json=system.event), 202)
-    seconds = system.eventually(lambda: invocations(system) == before + 1, "the published event in the usage API")
+    # Ingest has taken it; what is left to do is the fold's.
+    what = "the published event in the usage API"
+    seconds = system.eventually(lambda: invocations(system) == before + 1, what, "rollup")
     # A repetition is a duplicate: the count stays.
     expect(system.call("POST", "/events", json=system.event), 202)
     return f"{seconds:.1f} s from POST to usage"
@@ -143,7 +156,7 @@ def repeats_are_counted_once(system: Target) -> str:
         watermark = body.get("watermark")
         return watermark is not None and datetime.fromisoformat(watermark) > sent_at
 
-    system.eventually(caught_up, "a watermark later than the repeated event")
+    system.eventually(caught_up, "a watermark later than the repeated event", "rollup")
     hour = this_hour(system)
     body = expect(system.call("GET", f"/orgs/{system.org_id}/usage", params=hour), 200)
     return f"{body['totals']['invocations']} calls of the model smoke-test this hour"
@@ -152,7 +165,7 @@ def repeats_are_counted_once(system: Target) -> str:
 def reliability_answers(system: Target) -> str:
     body = expect(system.call("GET", f"/orgs/{system.org_id}/reliability", params=this_hour(system)), 200)
     if not body["series"]:
-        raise CheckFailed("no reliability of the hour in which an event was published")
+        raise CheckFailed("no reliability of the hour in which an event was published", "rollup")
     return f"p95 {body['series'][0]['latencyMs']['p95']} ms"
 
 
@@ -167,14 +180,17 @@ def exports_come_back_whole(system: Target) -> str:
         job.update(expect(system.call("GET", path), 200))
         return job["status"] not in {"pending", "running"}
 
-    seconds = system.eventually(ended, "the export's end")
+    seconds = system.eventually(ended, "the export's end", "export")
     if job["status"] != "succeeded":
-        raise CheckFailed(f"the export ended as {job['status']}: {job.get('error')}")
+        raise CheckFailed(f"the export ended as {job['status']}: {job.get('error')}", "export")
     signed = system.call("GET", f"{path}/download", follow_redirects=False)
     expect(signed, 302)
-    content = httpx.get(signed.headers["location"], timeout=30).raise_for_status().content
+    try:
+        content = httpx.get(signed.headers["location"], timeout=30).raise_for_status().content
+    except httpx.HTTPError as error:
+        raise CheckFailed(f"the signed URL leads to no file: {error!r}", "export") from None
     if hashlib.sha256(content).hexdigest() != job["checksum"]:
-        raise CheckFailed("the downloaded file has another SHA-256 than the job says")
+        raise CheckFailed("the downloaded file has another SHA-256 than the job says", "export")
     return f"{job['rowCount']} rows in {seconds:.1f} s, checksum equal"
 
 
