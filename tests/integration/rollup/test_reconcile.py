@@ -3,11 +3,13 @@
 import asyncio
 import json
 import random
+import re
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
 
+import jsonschema
 import psycopg
 import pytest
 
@@ -21,6 +23,7 @@ from analytics_rollup.reconcile import CHECKS, DAILY, Check, Range, differences,
 from tests.support.batches import Batch, StoredEvent, in_batches, random_events, recount_family, rollup, store
 from tests.support.stack import Database
 
+REPORT = json.loads((Path(__file__).parents[3] / "contracts/reports/reconcile.v1.schema.json").read_text())
 MIDNIGHT = NOON.replace(hour=0)
 TWO_DAYS = Range(MIDNIGHT, MIDNIGHT + timedelta(days=2))
 EVENTS = random_events(random.Random(1), 1_500, NOON, timedelta(hours=20), orgs=2, models=4)
@@ -191,7 +194,12 @@ def test_the_command_shows_damage_and_repairs_it(place: Database) -> None:
 
     shown, repaired = command(place, "reconcile", *DAYS), command(place, "reconcile", *DAYS, "--repair")
     clean = command(place, "reconcile", *DAYS)
+    numbers = re.search(
+        r"has (\d+) calls, ([\d,]+) micro-cents; its events have (\d+) calls, \2 micro-cents", shown.stdout
+    )
 
+    assert numbers
+    assert int(numbers[1]) == int(numbers[3]) - 1
     assert (shown.returncode, repaired.returncode, clean.returncode) == (1, 0, 0)
     assert "2 buckets differ\n  usage_hourly 2026-03-10T" in shown.stdout
     assert "Replaced 1 buckets." in repaired.stdout
@@ -201,15 +209,20 @@ def test_the_command_shows_damage_and_repairs_it(place: Database) -> None:
 
 @pytest.mark.usefixtures("folded")
 def test_the_report_can_be_read_by_a_program(place: Database) -> None:
-    """What differs, by table and dimensions, and what each organisation's tables add up to."""
+    """What differs, by table and dimensions, from what to what, and what each organisation's tables add up to."""
     damage(place, DAMAGES["a wrong cost"], CHECKS[-1])
     shown, rebuilt = command(place, "reconcile", *DAYS, "--json"), command(place, "rebuild", *DAYS, "--json")
     report = json.loads(shown.stdout)
+    (difference,) = report["differences"]
     tables = [organisation["tables"] for organisation in report["organisations"]]
 
     assert (shown.returncode, report["differing"], report["replaced"]) == (1, 1, 0)
-    assert report["differences"][0]["table"] == "usage_actor_daily"
-    assert report["differences"][0]["dimensions"].keys() == {"actor_id", "model_id", "status", "error_code"}
+    assert difference["table"] == "usage_actor_daily"
+    assert difference["dimensions"].keys() == {"actor_id", "model_id", "status", "error_code"}
+    assert difference["stored"]["invocations"] == difference["recounted"]["invocations"]
+    assert difference["stored"]["costMicrocents"] != difference["recounted"]["costMicrocents"]
+    for printed in (shown, rebuilt):
+        jsonschema.Draft202012Validator(REPORT).validate(json.loads(printed.stdout))
     assert sum(table["usage_events"]["invocations"] for table in tables) == len(EVENTS)
     assert all(table["usage_events"] == table["usage_detail_hourly"] == table["usage_hourly"] for table in tables)
     assert (rebuilt.returncode, json.loads(rebuilt.stdout)["replaced"]) == (0, 1)

@@ -72,14 +72,27 @@ CHECKS = tuple(_checks())
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """The two numbers of a bucket that are asked for first; what differs may be another one."""
+
+    calls: int
+    microcents: int
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
-    """A bucket that does not say what it has to; `key` is the last part of the primary key."""
+    """A bucket that does not say what it has to; `key` is the last part of the primary key.
+
+    `stored` is None when the bucket is missing, `recounted` when there should be none.
+    """
 
     table: str
     org_id: UUID
     bucket_start: datetime
     dimensions: dict[str, str]
     key: Any
+    stored: Count | None
+    recounted: Count | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +148,16 @@ async def _differing(session: ReadSession, check: Check, hours: Range) -> list[D
             row["bucket_start"],
             {name: row[name] for name in check.family.dimensions},
             row[check.family.key[-1]],
+            _count(row, "stored"),
+            _count(row, "recounted"),
         )
         for row in rows
     ]
+
+
+def _count(row: Any, side: str) -> Count | None:
+    calls: int | None = row[f"{side}_calls"]
+    return None if calls is None else Count(calls, row[f"{side}_microcents"])
 
 
 async def _replace(session: WriteSession, check: Check, hours: Range) -> list[Difference]:

@@ -15,7 +15,7 @@ from analytics_core.database import UNREACHABLE, WriteDatabase
 from analytics_core.lifecycle import EXIT_FAILED, EXIT_OK, Command
 from analytics_core.telemetry.logs import redact_text
 from analytics_rollup.limits import DIFFERENCES_LISTED, RECONCILE_TIMEOUT
-from analytics_rollup.reconcile import Difference, Range, Totals, differences, repair, retained_since, totals
+from analytics_rollup.reconcile import Count, Difference, Range, Totals, differences, repair, retained_since, totals
 from analytics_rollup.settings import Settings
 
 
@@ -111,6 +111,7 @@ def _write_json(
     out: TextIO, days: Range, found: Sequence[Difference], replaced: Sequence[Difference], **more: object
 ) -> None:
     document = {
+        "reportVersion": 1,
         "from": days.start.isoformat(),
         "to": days.end.isoformat(),
         "orgId": str(days.org_id) if days.org_id else None,
@@ -129,7 +130,13 @@ def _described(item: Difference) -> dict[str, Any]:
         "orgId": str(item.org_id),
         "bucketStart": item.bucket_start.isoformat(),
         "dimensions": item.dimensions,
+        "stored": _counted(item.stored),
+        "recounted": _counted(item.recounted),
     }
+
+
+def _counted(count: Count | None) -> dict[str, int] | None:
+    return None if count is None else {"invocations": count.calls, "costMicrocents": count.microcents}
 
 
 def _by_organisation(sums: Sequence[Totals]) -> Iterator[dict[str, Any]]:
@@ -161,8 +168,13 @@ def _report(days: Range, sums: Sequence[Totals], found: Sequence[Difference]) ->
     for item in found[:DIFFERENCES_LISTED]:
         values = " ".join(value or "-" for value in item.dimensions.values())
         yield f"  {item.table} {item.bucket_start:%Y-%m-%dT%H:%MZ} {item.org_id} {values}"
+        yield f"    has {_in_words(item.stored)}; its events have {_in_words(item.recounted)}"
     if len(found) > DIFFERENCES_LISTED:
         yield f"  … and {len(found) - DIFFERENCES_LISTED} more"
+
+
+def _in_words(count: Count | None) -> str:
+    return "nothing" if count is None else f"{count.calls:,} calls, {count.microcents:,} micro-cents"
 
 
 def _day(text: str) -> datetime:

@@ -1,5 +1,6 @@
 -- differing --
--- Buckets that do not say what they have to; written for the hours of models, run for every rollup with its own names.
+-- Buckets that do not say what they have to, and what both sides say (null: no such bucket); written for the hours of
+-- models, run for every rollup with its own names.
 WITH expected AS MATERIALIZED (
     SELECT * FROM analytics.recount_hours($1, $2, $3)
 ),
@@ -13,12 +14,18 @@ stored AS MATERIALIZED (
     CROSS JOIN LATERAL analytics.histogram_merge(latency_bins, latency_counts) AS histogram
     WHERE bucket_start >= $1 AND bucket_start < $2 AND ($3::uuid IS NULL OR org_id = $3)
 )
-SELECT DISTINCT org_id, bucket_start, model_id
+SELECT
+    org_id, bucket_start, model_id,
+    min(invocations) FILTER (WHERE is_stored) AS stored_calls,
+    min(cost_microcents) FILTER (WHERE is_stored) AS stored_microcents,
+    min(invocations) FILTER (WHERE NOT is_stored) AS recounted_calls,
+    min(cost_microcents) FILTER (WHERE NOT is_stored) AS recounted_microcents
 FROM (
-    (SELECT * FROM expected EXCEPT SELECT * FROM stored)
+    SELECT false AS is_stored, missing.* FROM (SELECT * FROM expected EXCEPT SELECT * FROM stored) AS missing
     UNION ALL
-    (SELECT * FROM stored EXCEPT SELECT * FROM expected)
+    SELECT true AS is_stored, wrong.* FROM (SELECT * FROM stored EXCEPT SELECT * FROM expected) AS wrong
 ) AS differences
+GROUP BY org_id, bucket_start, model_id
 ORDER BY org_id, bucket_start, model_id
 
 -- lock_rollup --
