@@ -1,6 +1,8 @@
 """Raw events in, files out: every format and template against the events, as finance would check it."""
 
 import gzip
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,12 +13,14 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pandas
 import polars
+import psycopg
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from tests.integration.export.finance import FORMATS, Finance, Row, read_parquet, rows_of
-from tests.integration.export.running import APRIL, MARCH, ExportApi
+from tests.integration.export.running import APRIL, MARCH, ExportApi, read_csv
+from tests.support.processes import ServiceProcesses
 
 
 @pytest.mark.parametrize(
@@ -133,6 +137,53 @@ def test_the_same_question_has_the_same_bytes_until_late_events_make_a_new_revis
     assert manifest["supersedes"]["sha256"] == first["checksum"]
     assert manifest["object"]["sha256"] == later["checksum"]
     assert finance.api.download(first).content == finance.api.download(again).content
+
+
+def test_another_process_writes_the_same_bytes(finance: Finance, free_port: Callable[[], int]) -> None:
+    """Neither the time nor the process that wrote a file is in it: a restart makes no new revision."""
+    questions: list[Row] = [{"granularity": each, "format": name} for name in FORMATS for each in ("events", "daily")]
+    before = [finance.api.finished(**question)["checksum"] for question in questions]
+
+    with ServiceProcesses() as processes:
+        env = finance.env | {"HTTP_PORT": str(free_port())}
+        second = ExportApi(processes.start("analytics-export", env), finance.api.org_id)
+        after = [second.finished(**question) for question in questions]
+
+    assert [job["checksum"] for job in after] == before
+    assert {job["revision"] for job in after} == {1}
+
+
+NASTY_CELLS = {
+    "model_id": "=1+1", "client_id": "+1", "actor_id": "-1", "error_code": "@x", "project": "\t=1", "team": "\r=1",
+    "region": "\uff1d1", "endpoint": "'=1", "operation": "\n=1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "question",
+    [{"granularity": "events"}, {"template": "incident"}, {"template": "chargeback"}],
+    ids=["full", "incident", "chargeback"],
+)
+def test_no_text_of_any_column_runs_in_a_spreadsheet(finance: Finance, question: Row) -> None:
+    """Every text comes from a producer; an apostrophe in front disarms it, and without it the text is what it was."""
+    metadata = {name: NASTY_CELLS[name] for name in ("project", "team", "region", "endpoint", "operation")}
+    with psycopg.connect(finance.database.owner_dsn) as connection:
+        connection.execute(
+            "UPDATE analytics.usage_events SET model_id = %s, client_id = %s, actor_id = %s, error_code = %s,"
+            " status = 'error', metadata = %s WHERE org_id = %s",
+            (*list(NASTY_CELLS.values())[:4], json.dumps(metadata), finance.api.org_id),
+        )
+    listed = finance.api.send("GET", "/exports/templates", None).json()["items"]
+    wanted = next(each for each in listed if each["name"] == question.get("template", "full"))
+    columns = wanted["eventColumns"] or wanted["columns"]
+    texts = {each["name"] for each in columns if each["type"] == "text"} - {"status"}
+
+    rows = read_csv(finance.api.download(finance.api.finished(**question)).content)
+
+    assert rows
+    assert texts >= {"client_id", "project", "team"}
+    for row in rows:
+        assert {name: row[name] for name in texts} == {name: f"'{NASTY_CELLS[name]}" for name in texts}
 
 
 @pytest.mark.parametrize(

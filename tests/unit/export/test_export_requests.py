@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from analytics_core.errors import InvalidRequest
+from analytics_export.formats.catalogue import Format
 from analytics_export.jobs import JobRequest
 from analytics_export.ranges import Granularity
 from analytics_export.requests import CreateExport, job_request
 from analytics_export.settings import Settings
+from analytics_export.templates import TEMPLATES, Template
 
 SETTINGS = Settings.model_validate(
     {
@@ -55,6 +57,24 @@ def test_31_days_are_allowed_and_a_second_more_is_not(granularity: str) -> None:
     assert refusal("2026-03-01T00:00:00Z", "2026-04-01T00:00:01Z", granularity=granularity) == [
         ("timeRange", f"spans 31 days and 1s; {granularity} rows are written for at most 31 days")
     ]
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=lambda template: str(template.name))
+@pytest.mark.parametrize("granularity", Granularity)
+def test_each_template_takes_its_granularities_and_names_them_otherwise(
+    template: Template, granularity: Granularity
+) -> None:
+    """In every format; nothing that is accepted fails later for what it asks."""
+    for name in Format:
+        march = ("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")
+        fields = {"template": template.name, "granularity": granularity, "format": name}
+        if granularity in template.granularities:
+            request = asked(*march, **fields)
+            assert template.columns(granularity, request.group_by)
+        else:
+            (error,) = refusal(*march, **fields)
+            assert error[0] == "granularity"
+            assert all(each in error[1] for each in template.granularities)
 
 
 def test_13_months_are_allowed_by_month_and_a_14th_is_not() -> None:

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
+_FULL = re.compile(r"Response code: (507)\b")
 _DETAILS = {
     ErrorCode.STORAGE_UNAVAILABLE: "the object storage did not answer as it should",
     ErrorCode.STORAGE_DENIED: "the object storage refuses this service's key",
@@ -53,7 +54,7 @@ _CODES = {
     **dict.fromkeys(
         (
             "QuotaExceeded", "QuotaExceededException", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
-            "StorageFull", "InsufficientStorage", "ServiceQuotaExceeded",
+            "StorageFull", "InsufficientStorage", "ServiceQuotaExceeded", "EntityTooLarge", "507",
         ),
         ErrorCode.STORAGE_FULL,
     ),
@@ -289,7 +290,10 @@ def _s3_code(error: Exception) -> str | None:
     """S3's code of an error; the SDK does not read it from an answer of type text/xml, which rclone sends."""
     if isinstance(error, S3Error):
         return error.code
-    found = _CODE.search(str(error)) if isinstance(error, InvalidResponseError) else None
+    if not isinstance(error, InvalidResponseError):
+        return None
+    # A file server or proxy in front of the storage says 507 and nothing else.
+    found = _CODE.search(str(error)) or _FULL.search(str(error))
     return found[1] if found else None
 
 
