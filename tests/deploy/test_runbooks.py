@@ -73,3 +73,18 @@ def test_the_services_commands_exist() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_capacity_table_follows_from_the_figures() -> None:
+    """New measurements go into the first table; the rows that follow from them are in this test's failure."""
+    page = (PROJECT / "docs" / "runbooks" / "scaling.md").read_text()
+    postgres, ingest, rollup, rabbitmq, stored, streamed = (
+        float(value) for value in re.findall(r"\| ([\d.]+) (?:µs|bytes) \|", page)
+    )
+    rows = []
+    for rate in (300, 3_000, 15_000, 33_000, 100_000):
+        cores = [f"{rate * cost_us / 1e6:.2f}" for cost_us in (postgres, ingest, rollup, rabbitmq)]
+        disk = [f"{rate * 86_400 * size / 1e9:,.0f} GB" for size in (stored, streamed)]
+        rows.append(f"| {' | '.join([f'{rate:,}', f'{rate * 86_400 / 1e6:,.0f} million', *cores, *disk])} |")
+
+    assert "\n".join(rows) in page
