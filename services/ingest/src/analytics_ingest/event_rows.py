@@ -40,6 +40,7 @@ _NULL = (-1).to_bytes(4, "big", signed=True)
 _COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = b"\xff\xff"
 _BATCH = Struct(">hiq")
+_BACKSLASH = ord("\\")
 _ID_FIELDS = len(ID_COLUMNS).to_bytes(2, "big")
 
 
@@ -90,7 +91,8 @@ def plain_row(body: bytes, times: AcceptedTimes) -> bytes | None:
         or reasoning > event.output_tokens
         or (event.error_code is not None and event.status == "success")
         or len(body) > METADATA_BYTES_MAX
-        or b"\\u0000" in body
+        # Looking for a byte takes 0.03 µs, for bytes 0.5.
+        or (_BACKSLASH in body and b"\\u0000" in body)
     ):
         return None
     return b"".join(
