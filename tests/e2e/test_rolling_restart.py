@@ -1,6 +1,7 @@
 """All services are replaced while events are published and posted, questions asked and exports made: nobody notices."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from tools.replay.ledger import Ledger
 from tools.replay.source import Source
 
 ORG = "9a1c7a52-51a7-4f0e-8a51-3f2f4f0b7c11"
+# Between two things that a user does: a fraction of what the services allow a caller a second.
+PAUSE_S = 0.02
 # Sixteen starts of processes and twice the charts' preStop: 40 s on two idle cores.
 pytestmark = pytest.mark.timeout(600)
 
@@ -67,13 +70,14 @@ class Users:
         body = {"timeRange": {"start": (self.day - timedelta(days=1)).isoformat(), "end": self.day.isoformat()}}
         job = self.call(client, "export", "POST", f"/orgs/{ORG}/exports", 202, json=body)
         while job is not None and job["status"] in {"pending", "running"}:
+            time.sleep(PAUSE_S)
             job = self.call(client, "export", "GET", f"/orgs/{ORG}/exports/{job['jobId']}", 200)
         self.exports += [job["status"]] if job is not None else []
 
     def again_and_again(self, action: Callable[[httpx.Client], None]) -> None:
         headers = {"Authorization": f"Bearer {token('org:admin', orgs=[ORG])}"}
         with httpx.Client(timeout=60, trust_env=False, headers=headers) as client:
-            while not self.stopped.wait(0.02):
+            while not self.stopped.wait(PAUSE_S):
                 action(client)
 
     @contextmanager

@@ -1,6 +1,7 @@
 """The product as it was before the newest migration, taken from the history and installed beside this checkout."""
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,9 @@ def migrations_of(repository: Path, commit: str) -> set[str]:
 
 
 def git(repository: Path, *arguments: str) -> list[str] | None:
-    """The lines that git prints; None when it refuses, as it does outside a repository."""
+    """The lines that git prints; None when it refuses, as it does outside a repository, or is not here."""
+    if shutil.which("git") is None:
+        return None
     # A checkout may belong to another user than the one who tests it.
     command = ["git", "-c", f"safe.directory={repository}", *arguments]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
