@@ -799,11 +799,12 @@ AS $function$
 DECLARE
     oldest record;
 BEGIN
-    IF dropped_table <> 'usage_events' AND dropped_table !~ '^usage_([a-z]+_)?(hourly|daily)$' THEN
+    IF dropped_table NOT IN ('usage_events', 'audit_log') AND dropped_table !~ '^usage_([a-z]+_)?(hourly|daily)$' THEN
         RAISE EXCEPTION 'analytics.% has no retention', dropped_table USING ERRCODE = 'insufficient_privilege';
     END IF;
-    IF age < INTERVAL '2 days' THEN
-        RAISE EXCEPTION 'a retention of % is less than two days', age USING ERRCODE = 'invalid_parameter_value';
+    IF age < (CASE dropped_table WHEN 'audit_log' THEN INTERVAL '30 days' ELSE INTERVAL '2 days' END) THEN
+        RAISE EXCEPTION 'a retention of % is too short for analytics.%', age, dropped_table
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT format('%I.%I', chunk_schema, chunk_name) AS name, range_end INTO oldest
     FROM timescaledb_information.chunks
@@ -818,6 +819,18 @@ BEGIN
         WHERE (folded_at IS NULL OR dimensions_folded_at IS NULL) AND occurred_min < oldest.range_end
     ) THEN
         RAISE EXCEPTION '% has events that are not folded', oldest.name USING ERRCODE = 'object_in_use';
+    END IF;
+    IF dropped_table = 'audit_log' THEN
+        IF EXISTS (SELECT FROM analytics.audit_pending WHERE decided_at < oldest.range_end) THEN
+            RAISE EXCEPTION '% has records without a link', oldest.name USING ERRCODE = 'object_in_use';
+        END IF;
+        INSERT INTO analytics.audit_log
+            (decided_at, service, subject, roles, action, decision, reason, request_id, method, path)
+        VALUES (
+            clock_timestamp(), 'analytics-rollup', 'retention', '{}', 'audit:expire', 'allow',
+            format('records are kept for %s', age), gen_random_uuid()::text, 'JOB',
+            to_char(oldest.range_end AT TIME ZONE 'UTC', '"/audit/before/"YYYY-MM-DD"T"HH24:MI:SS"Z"')
+        );
     END IF;
     PERFORM public.drop_chunks(format('analytics.%I', dropped_table)::regclass, older_than => oldest.range_end);
     INSERT INTO analytics.retained AS stored (table_name, dropped_before) VALUES (dropped_table, oldest.range_end)
@@ -834,13 +847,29 @@ CREATE OR REPLACE FUNCTION analytics.erase_dead_letters(erasure bigint, only_act
 AS $function$
 DECLARE
     erased integer;
+    escaped text := analytics.json_ascii(only_actor);
+    quoted text := substr(to_json(only_actor)::text, 2, length(to_json(only_actor)::text) - 2);
 BEGIN
     DELETE FROM analytics.dead_letters AS letter
     USING analytics.erasures AS wanted
     WHERE wanted.erasure_id = erasure AND wanted.completed_at IS NULL
         AND wanted.actor_hash IS NOT DISTINCT FROM sha256(convert_to(only_actor, 'UTF8'))
-        AND letter.org_id = wanted.org_id
-        AND (only_actor IS NULL OR position(convert_to(only_actor, 'UTF8') IN letter.body) > 0);
+        AND (
+            letter.org_id = wanted.org_id
+            OR letter.org_id IS NULL
+            AND position(wanted.org_id::text IN lower(encode(letter.body || coalesce(letter.replayed_body, ''), 'escape'))) > 0
+        )
+        AND (
+            only_actor IS NULL
+            OR position(convert_to(only_actor, 'UTF8') IN letter.body || coalesce(letter.replayed_body, '')) > 0
+            OR position(convert_to(quoted, 'UTF8') IN letter.body || coalesce(letter.replayed_body, '')) > 0
+            -- The digits of an escape may be of either case.
+            OR escaped <> quoted
+            AND position(
+                lower(encode(convert_to(escaped, 'UTF8'), 'escape'))
+                IN lower(encode(letter.body || coalesce(letter.replayed_body, ''), 'escape'))
+            ) > 0
+        );
     GET DIAGNOSTICS erased = ROW_COUNT;
     RETURN erased;
 END
@@ -924,6 +953,27 @@ AS $function$
     ) AS summed
     WHERE cardinality(calls) > 64
     HAVING cardinality(calls) > 64
+$function$;
+
+CREATE OR REPLACE FUNCTION analytics.json_ascii(name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog'
+AS $function$
+    SELECT string_agg(
+        CASE
+            WHEN code < 128 THEN letter
+            WHEN code < 65536 THEN '\u' || lpad(to_hex(code), 4, '0')
+            ELSE '\u' || to_hex(55296 + (code - 65536) / 1024) || '\u' || to_hex(56320 + (code - 65536) % 1024)
+        END,
+        '' ORDER BY place
+    )
+    FROM (
+        SELECT letter, ascii(letter) AS code, place
+        FROM unnest(string_to_array(substr(to_json(name)::text, 2, length(to_json(name)::text) - 2), NULL))
+            WITH ORDINALITY AS letters (letter, place)
+    ) AS coded
 $function$;
 
 CREATE OR REPLACE FUNCTION analytics.latency_bin(latency_ms integer)

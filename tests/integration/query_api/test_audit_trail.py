@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +19,7 @@ from analytics_core.access import Action, Principal, decide, scope_for_own_work
 from analytics_core.audit import AuditEntry, AuditLog
 from analytics_core.database import WriteDatabase
 from analytics_query_api.audit.chain import Chainer
-from analytics_query_api.audit.hashing import ChainKeys
+from analytics_query_api.audit.hashing import NO_ORG, ChainKeys
 from analytics_query_api.audit.proof import Fault, Head, Report, prove
 from tests.integration.query_api.conftest import Api
 from tests.integration.query_api.numbers import NOW
@@ -37,14 +37,14 @@ class Trail:
     place: Database
     database: WriteDatabase
 
-    async def record(self, count: int, org_id: UUID = ORG) -> None:
+    async def record(self, count: int, org_id: UUID = ORG, at: datetime = NOW) -> None:
         """As many services at once as there are entries."""
         logs = [AuditLog(self.database, f"service-{number}") for number in range(3)]
         running = [asyncio.create_task(log.run()) for log in logs]
         principal = Principal("alice", frozenset({"analytics:usage:read"}), frozenset({ORG}))
         entries = [
             AuditEntry(
-                NOW + timedelta(seconds=number), decide(principal, Action.USAGE_READ, org_id), str(number), "GET", "/"
+                at + timedelta(seconds=number), decide(principal, Action.USAGE_READ, org_id), str(number), "GET", "/"
             )
             for number in range(count)
         ]
@@ -139,6 +139,99 @@ TAMPERED = {
         ),
     ),
 }
+
+
+@dataclass(frozen=True)
+class Aged:
+    """The trail years later, when retention has dropped its first chunk with the ten and five records."""
+
+    trail: Trail
+    anchor: list[Head]
+
+
+@pytest.fixture
+async def aged(trail: Trail) -> Aged:
+    """What rollup does for AUDIT_RETENTION, as its role; query-api links the record of it and newer ones."""
+    anchor = (await trail.prove()).heads
+    with psycopg.connect(trail.place.dsn("analytics_rollup"), autocommit=True) as rollup:
+        dropped = rollup.execute("SELECT analytics.drop_oldest_chunk('audit_log', '30 days')").fetchone()
+    assert dropped is not None
+    await trail.link()
+    await trail.record(3, at=datetime.now(UTC))
+    await trail.link()
+    return Aged(trail, anchor)
+
+
+async def test_what_retention_drops_is_told_from_what_is_missing(aged: Aged) -> None:
+    """The trail says itself what went, links and older anchors still hold."""
+    report = await aged.trail.prove(anchor=aged.anchor)
+    alone = await aged.trail.prove(org=ORG)
+
+    assert (report.intact, report.findings, report.expired, report.records) == (True, [], 15, 4)
+    assert (alone.intact, alone.expired, alone.records) == (True, 10, 3)
+    assert report.dropped_before is not None
+    assert NOW < report.dropped_before <= NOW + timedelta(days=31)
+
+
+async def test_retention_waits_for_links_and_has_a_least_age(trail: Trail) -> None:
+    """What was not linked yet could go unseen, and a short age would be a way to remove yesterday's records."""
+    await trail.record(1)
+    with psycopg.connect(trail.place.dsn("analytics_rollup"), autocommit=True) as rollup:
+        with pytest.raises(psycopg.errors.ObjectInUse):
+            rollup.execute("SELECT analytics.drop_oldest_chunk('audit_log', '30 days')")
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            rollup.execute("SELECT analytics.drop_oldest_chunk('audit_log', '29 days')")
+
+
+PRETENDED = (
+    "INSERT INTO analytics.audit_log"
+    " (decided_at, service, subject, roles, action, decision, reason, request_id, method, path)"
+    " VALUES (now(), 'analytics-rollup', 'retention', '{{}}', 'audit:expire', 'allow', 'r', 'id', 'JOB',"
+    " '/audit/before/{before}T00:00:00Z')"
+)
+LATELY = f"DELETE FROM analytics.audit_log WHERE org_id = '{ORG}' AND decided_at > now() - interval '1 day'"
+HIDDEN: dict[str, tuple[Any, ...]] = {
+    "younger records": ((ORG, Fault.RECORD_MISSING), LATELY),
+    "a tail": (
+        (ORG, Fault.TRUNCATED),
+        LATELY,
+        f"DELETE FROM analytics.audit_links WHERE org_id = '{ORG}' AND seq > 10",
+    ),
+    "the links of what is gone": (
+        (ORG, Fault.LINK_MISSING),
+        f"DELETE FROM analytics.audit_links WHERE org_id = '{ORG}' AND seq < 5",
+    ),
+    "links made anew": (
+        (ORG, Fault.ALTERED),
+        f"UPDATE analytics.audit_links SET hash = sha256('x') WHERE org_id = '{ORG}' AND seq = 10",
+    ),
+    "the record of the drop": (
+        (NO_ORG, Fault.RECORD_MISSING),
+        "DELETE FROM analytics.audit_log WHERE action = 'audit:expire'",
+    ),
+    "an edited record of the drop": (
+        (NO_ORG, Fault.ALTERED),
+        LATELY,
+        "UPDATE analytics.audit_log SET path = '/audit/before/2999-01-01T00:00:00Z' WHERE action = 'audit:expire'",
+    ),
+    "a drop of yesterday that nobody made": (
+        (ORG, Fault.RECORD_MISSING),
+        LATELY,
+        PRETENDED.format(before="2999-01-01"),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", HIDDEN)
+async def test_retention_hides_nothing_else(aged: Aged, change: str) -> None:
+    """Younger records, links and the record of the drop itself are missed as before."""
+    expected, *statements = HIDDEN[change]
+    aged.trail.tamper(*statements)
+
+    report = await aged.trail.prove()
+
+    assert expected in faults(report)
+    assert not report.intact
 
 
 @pytest.mark.parametrize("change", TAMPERED)

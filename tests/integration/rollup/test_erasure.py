@@ -1,11 +1,13 @@
 """Erasure removes what it has to, leaves everything else as it was, and goes on where it was interrupted."""
 
+import json
 import random
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -122,6 +124,47 @@ async def test_rollups_outlive_their_events(
     assert named == (0,)
     assert before is not None
     assert after == (before if actor_id else (sum(event.org_id != ORG for event in EVENTS),))
+
+
+NAME = 'Zoë "😀" Smith'
+QUOTED = json.dumps(NAME, ensure_ascii=False).encode()
+ASCII = json.dumps(NAME).encode()
+# Which organisation the letter is said to be of, its body and the corrected one; what erasing the actor leaves of them.
+LETTERS: dict[str, tuple[UUID | None, bytes, bytes | None, bool]] = {
+    "another actor": (ORG, b'{"actorId":"bob"}', None, True),
+    "in UTF-8": (ORG, b'{"actorId":' + QUOTED, None, False),
+    "in ASCII": (ORG, b'{"actorId":' + ASCII, None, False),
+    "in ASCII, large digits": (ORG, b'{"actorId":' + ASCII.replace(b"\\u00eb", b"\\u00EB"), None, False),
+    "no JSON at all": (ORG, b"\xff\x00" + NAME.encode(), None, False),
+    "in the correction": (ORG, b"not JSON", ASCII, False),
+    "organisation in the body": (None, f'{{"orgId":"{ORG}","actorId":'.encode() + QUOTED, None, False),
+    "organisation in capitals": (None, f'{{"orgId":"{ORG}"'.upper().encode(), None, True),
+    "nobody's": (None, QUOTED, None, True),
+    "somebody else's": (UUID(int=7), QUOTED, None, True),
+}
+
+
+def dead_letters(place: Database) -> set[str]:
+    with psycopg.connect(place.owner_dsn) as connection:
+        return {name for (name,) in connection.execute("SELECT detail FROM analytics.dead_letters").fetchall()}
+
+
+async def test_dead_letters_go_however_they_spell_the_name(place: Database, rollup_database: WriteDatabase) -> None:
+    """First those of the actor, then the organisation's others; what names neither stays."""
+    (batch_id,) = store(place.dsn("analytics_ingest"), in_batches(EVENTS[:1], 1))
+    with psycopg.connect(place.owner_dsn) as connection:
+        for offset, (name, (org_id, body, corrected, _)) in enumerate(LETTERS.items()):
+            connection.execute(
+                "INSERT INTO analytics.dead_letters (batch_id, stream, partition, stream_offset, reason, detail, body,"
+                " org_id, replayed_body) VALUES (%s, 's', 0, %s, 'not_json', %s, %s, %s, %s)",
+                [batch_id, offset, name, body, org_id, corrected],
+            )
+    await erase(rollup_database, Wanted(ORG, NAME, "somebody"), lambda _: None)
+    after_actor = dead_letters(place)
+    await erase(rollup_database, Wanted(ORG, None, "somebody"), lambda _: None)
+
+    assert after_actor == {name for name, (*_, stays) in LETTERS.items() if stays}
+    assert dead_letters(place) == {"nobody's", "somebody else's"}
 
 
 def test_events_go_for_an_erasure_alone(place: Database) -> None:

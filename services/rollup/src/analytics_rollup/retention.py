@@ -29,6 +29,8 @@ def ages(settings: Settings) -> dict[str, timedelta]:
         for rollup in family.rollups:
             is_daily = rollup.width == DAY
             by_table[rollup.table] = settings.daily_retention if is_daily else settings.hourly_retention
+    if settings.audit_retention is not None:
+        by_table["audit_log"] = settings.audit_retention
     return by_table
 
 

@@ -39,6 +39,11 @@ class Settings(ServiceSettings):
         ge=timedelta(days=2),
         description="Daily rollups older than this are dropped, in chunks of 90 to 180 days.",
     )
+    audit_retention: Duration | None = Field(
+        default=None,
+        ge=timedelta(days=30),
+        description="Audit records older than this are dropped, in chunks of 30 days; unset keeps them for good.",
+    )
 
     @model_validator(mode="after")
     def _check_pool(self) -> "Settings":

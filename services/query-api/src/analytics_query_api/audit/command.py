@@ -61,6 +61,8 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.records:,} records in {report.chains:,} chains\n"
+    if report.dropped_before is not None:
+        yield f"{report.expired:,} more are gone by retention, from before {report.dropped_before:%Y-%m-%d}\n"
     for finding in report.findings:
         whose = "platform" if finding.org_id == NO_ORG else f"organisation {finding.org_id}"
         where = ", ".join(

@@ -1,6 +1,7 @@
 """Proves that the audit trail is what was written: walks every chain and names each place where it is not."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -8,12 +9,17 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.access import PlatformScope
-from analytics_core.database import ReadDatabase
+from analytics_core.database import ReadDatabase, ReadSession
 from analytics_core.sql import load_queries
 from analytics_query_api.audit.hashing import NO_KEY, NO_ORG, START, ChainKeys, canonical
 from analytics_query_api.limits import AUDIT_FINDINGS_MAX
 
 QUERIES = load_queries("analytics_query_api", "audit_proof")
+EXPIRE = "audit:expire"
+
+
+# No retention is shorter: a record that says so is not believed.
+RETENTION_MIN = timedelta(days=30)
 
 
 class Fault(StrEnum):
@@ -47,9 +53,14 @@ class Finding(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
-    """What a proof looked at, what it found, and the heads for the next one."""
+    """What a proof looked at, what it found, and the heads for the next one.
+
+    `expired` records are gone by retention, all from before `dropped_before`; their links are whole.
+    """
 
     records: int
+    expired: int
+    dropped_before: datetime | None
     chains: int
     intact: bool
     findings: list[Finding]
@@ -59,15 +70,16 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
 class _Walk:
     """Goes along the links in order and keeps what it found, at most `AUDIT_FINDINGS_MAX` places."""
 
-    def __init__(self, keys: ChainKeys, expected: Mapping[UUID, list[Head]]) -> None:
+    def __init__(self, keys: ChainKeys, expected: Mapping[UUID, list[Head]], dropped_before: datetime | None) -> None:
         self._keys = keys
+        self.dropped_before = dropped_before
         self._expected = expected
         self._reached: set[tuple[UUID, int]] = set()
         self._org: UUID | None = None
         self._seq, self._previous, self._key_id = 0, START, NO_KEY
         self.findings: list[Finding] = []
         self.heads: dict[UUID, Head] = {}
-        self.records = 0
+        self.records = self.expired = 0
 
     def step(self, row: Any) -> None:
         if row["chain_org"] != self._org:
@@ -87,11 +99,14 @@ class _Walk:
                 self.find(self._org, Fault.ALTERED, seq, row["linked_id"])
         self.heads[self._org] = head
         self._seq, self._previous, self._key_id = seq, digest, key_id
-        self.records += 1
+        self.records += row["audit_id"] is not None
 
     def _fault(self, row: Any, key_id: str, digest: bytes) -> Fault | None:
         if row["audit_id"] is None:
-            return Fault.RECORD_MISSING
+            if self.dropped_before is None or row["linked_at"] >= self.dropped_before:
+                return Fault.RECORD_MISSING
+            self.expired += 1
+            return None
         if not self._keys.knows(key_id):
             return Fault.UNKNOWN_KEY
         record_org = row["org_id"] or NO_ORG
@@ -125,7 +140,7 @@ async def prove(
         expected: dict[UUID, list[Head]] = {}
         for head in (*stored, *(head for head in anchor if only_org in {None, head.org_id})):
             expected.setdefault(head.org_id, []).append(head)
-        walk = _Walk(keys, expected)
+        walk = _Walk(keys, expected, await _dropped_before(session, keys))
         async for row in session.stream(QUERIES["chain"], only_org):
             walk.step(row)
         walk.end()
@@ -133,8 +148,30 @@ async def prove(
             walk.find(row["chain_org"], Fault.UNLINKED, audit_id=row["audit_id"])
     return Report(
         records=walk.records,
+        expired=walk.expired,
+        dropped_before=walk.dropped_before,
         chains=len(walk.heads),
         intact=not walk.findings,
         findings=walk.findings,
         heads=list(walk.heads.values()),
     )
+
+
+# tidy: org-scope — the trail's own records, in a session of the platform's scope
+async def _dropped_before(session: ReadSession, keys: ChainKeys) -> datetime | None:
+    """What retention says in the trail itself to have dropped, as far as its records are linked or wait for it."""
+    said = [
+        row["dropped_before"]
+        for row in await session.fetch(QUERIES["expirations"], EXPIRE, NO_ORG)
+        if row["dropped_before"] <= row["decided_at"] - RETENTION_MIN and _is_genuine(row, keys)
+    ]
+    return max(said, default=None)
+
+
+def _is_genuine(row: Any, keys: ChainKeys) -> bool:
+    if row["hash"] is None:
+        return bool(row["is_pending"])
+    if not keys.knows(row["key_id"]):
+        return False
+    previous = START if row["previous"] is None else bytes(row["previous"])
+    return keys.link_hash(row["key_id"], previous, canonical(row)) == bytes(row["hash"])

@@ -1,6 +1,7 @@
 -- chain --
 -- Every link in order with its record, if that is still there. `only_org` null: of every organisation.
 SELECT link.org_id AS chain_org, link.seq, link.key_id, link.hash, link.audit_id AS linked_id,
+    link.decided_at AS linked_at,
     record.audit_id, record.decided_at, record.service, record.subject, record.roles, record.org_id, record.action,
     record.decision, record.reason, record.request_id, record.method, record.path
 FROM analytics.audit_links AS link
@@ -22,3 +23,16 @@ WHERE ($1::uuid IS NULL OR coalesce(org_id, $2) = $1)
     AND NOT EXISTS (SELECT FROM analytics.audit_pending AS pending WHERE pending.audit_id = record.audit_id)
 ORDER BY audit_id
 LIMIT $3
+
+-- expirations --
+-- What retention has written about itself, with the link of each record and the one before it.
+SELECT record.audit_id, record.decided_at, record.service, record.subject, record.roles, record.org_id, record.action,
+    record.decision, record.reason, record.request_id, record.method, record.path,
+    substring(record.path FROM '^/audit/before/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$')::timestamptz AS dropped_before,
+    link.key_id, link.hash, before.hash AS previous,
+    EXISTS (SELECT FROM analytics.audit_pending AS pending WHERE pending.audit_id = record.audit_id) AS is_pending
+FROM analytics.audit_log AS record
+LEFT JOIN analytics.audit_links AS link ON link.audit_id = record.audit_id AND link.org_id = $2
+LEFT JOIN analytics.audit_links AS before ON before.org_id = link.org_id AND before.seq = link.seq - 1
+WHERE record.org_id IS NULL AND record.action = $1 AND record.path ~ '^/audit/before/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$'
+ORDER BY record.audit_id
