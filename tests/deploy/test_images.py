@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
+from tests.e2e.conftest import make_places
+from tests.e2e.platform import Places
 from tests.support import images
 from tests.support.polling import eventually
-from tests.support.stack import Database, RabbitMq
+from tests.support.stack import Database, ObjectStore, RabbitMq
+from tools.schema_snapshot import SNAPSHOT, schema_text
 from tools.settings_docs import SERVICES
 
 # Five images, each with its own locked environment: two minutes on two idle cores.
@@ -38,6 +42,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[images.Images]:
     finally:
         store.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def places(
+    make_database: Callable[..., Database],
+    rabbitmq: RabbitMq,
+    redis_url: str,
+    s3: ObjectStore,
+    free_port: Callable[[], int],
+) -> Places:
+    return make_places(make_database(), rabbitmq, redis_url, s3, free_port)
 
 
 @pytest.mark.parametrize("name", [*(f"analytics-{service}" for service in SERVICES), "analytics-migrations"])
@@ -72,48 +87,37 @@ def test_the_migrations_bring_an_empty_database_to_head(
     output, _ = process.communicate(timeout=180)
 
     assert process.returncode == 0, output
+    with psycopg.connect(empty.owner_dsn) as connection:
+        assert schema_text(connection) == SNAPSHOT.read_text(encoding="utf-8")
 
 
-def test_a_service_gets_ready_and_stops_when_told(
-    built: images.Images, make_database: Callable[..., Database], rabbitmq: RabbitMq, free_port: Callable[[], int]
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_does_its_work_without_rights_and_stops_when_told(
+    built: images.Images, places: Places, service: str
 ) -> None:
-    port = free_port()
-    environment = {
-        "ENVIRONMENT": "test",
-        "HTTP_HOST": "127.0.0.1",
-        "HTTP_PORT": str(port),
-        "DATABASE_URL": make_database().dsn("analytics_rollup"),
-        "RABBITMQ_URL": rabbitmq.amqp_url,
-    }
-    process = built.start("analytics-rollup", environment)
+    """As the charts run it: a number for a user, a root file system that nobody writes to, no capabilities."""
+    environment = {"HTTP_HOST": "127.0.0.1", **places.environments[service]}
+    process = built.start(f"analytics-{service}", environment)
     try:
-        eventually(lambda: is_ready(port), patience_s=120)
-        for pid in processes_named("analytics-rollup", port):
-            os.kill(pid, signal.SIGTERM)
+        eventually(lambda: process.poll() is not None or is_ready(environment["HTTP_PORT"]), patience_s=180)
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        mounts = Path(f"/proc/{process.pid}/mounts").read_text().splitlines()
+        process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
 
     assert process.returncode == 0, output
+    assert "\nUid:\t65532\t65532\t65532\t65532\nGid:\t65532\t65532\t65532\t65532\n" in status
+    assert "\nCapEff:\t0000000000000000\n" in status
+    (options,) = {mount.split()[3] for mount in mounts if mount.split()[1] == "/"}
+    assert "ro" in options.split(",")
 
 
-def is_ready(port: int) -> bool:
+def is_ready(port: str) -> bool:
     try:
         url = f"http://127.0.0.1:{port}/analytics/v1/status/readyz"
         return httpx.get(url, timeout=2, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def processes_named(script: str, port: int) -> list[int]:
-    """The container's process: the one with this script that listens with this port in its environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            environment = (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if script.encode() in command and b"buildah" not in command and f"HTTP_PORT={port}".encode() in environment:
-            found.append(int(folder.name))
-    return found

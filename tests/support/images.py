@@ -1,4 +1,4 @@
-"""Container images without an engine: Debian's buildah builds the Dockerfiles and runs what they made, in a chroot."""
+"""Container images without an engine: Debian's buildah builds the Dockerfiles; what they made runs in a chroot."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tools.devstack import sandbox
 from tools.devstack.rootfolder import cache_folder, mirror
 from tools.devstack.stack import PROJECT, exclusive
 
@@ -28,6 +29,7 @@ class Images:
             "XDG_RUNTIME_DIR": str(folder),
         }
         self._containers: dict[str, str] = {}
+        self._scratch = folder
         self._where = ["--root", str(folder / "root"), "--runroot", str(folder / "run")]
 
     def buildah(self, *arguments: str) -> str:
@@ -62,13 +64,18 @@ class Images:
     def start(
         self, name: str, environment: Mapping[str, str], arguments: Sequence[str] = ()
     ) -> "subprocess.Popen[str]":
-        """The image's own entry point as its own user; the caller ends the process."""
-        container = self._container(name)
-        entry = self.config(name, "Entrypoint")
-        variables = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
-        command = ["buildah", *self._where, "run", *variables, container, "--", *entry, *arguments]
+        """The image's own entry point as its own user, as the charts run it: nothing can be written but /tmp.
+
+        The caller ends the process.
+        """
+        root = self._folder(name)
+        sandbox.hosts_file(root).write_text("127.0.0.1 localhost\n")
+        own = dict(each.split("=", 1) for each in self.config(name, "Env"))
+        nothing = self._scratch / "empty"
+        nothing.mkdir(exist_ok=True)
+        command = sandbox.command(root, nothing, self.user(name), [*self.config(name, "Entrypoint"), *arguments])
         return subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env=own | dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def config(self, name: str, key: str) -> list[str]:
