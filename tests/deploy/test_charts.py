@@ -181,6 +181,19 @@ def test_a_pod_has_time_to_finish(charts: Helm, service: str) -> None:
     assert "sleep(8)" in pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1]
 
 
+def test_a_changed_setting_restarts_the_pods_and_other_values_do_not(charts: Helm) -> None:
+    """Settings are read once, at start: the checksum of the ConfigMap is what makes a rollout of a change."""
+
+    def pods(values: str) -> Any:
+        return only(charts.template("rollup", "--set", values), "Deployment")["spec"]["template"]
+
+    before = pods("config.LOG_LEVEL=info")
+    assert pods("config.LOG_LEVEL=info,podDisruptionBudget.enabled=false,serviceMonitor.enabled=true") == before
+    changed = pods("config.LOG_LEVEL=debug")
+    assert changed["metadata"]["annotations"] != before["metadata"]["annotations"]
+    assert changed["spec"] == before["spec"]
+
+
 def test_two_scalers_are_refused(charts: Helm) -> None:
     switched_on = "autoscaling.enabled=true,keda.enabled=true,keda.serverAddress=http://p"
     done = charts.run("template", "query-api", "--set", switched_on)
