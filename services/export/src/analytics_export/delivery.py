@@ -82,14 +82,15 @@ class ObjectUpload:
         self.size_bytes += len(data)
         self._filling += data
         while len(self._filling) >= PART_BYTES:
-            await self._send(bytes(memoryview(self._filling)[:PART_BYTES]))
-            del self._filling[:PART_BYTES]
+            part, self._filling = self._filling, self._filling[PART_BYTES:]
+            del part[PART_BYTES:]
+            await self._send(part)
 
     async def flush(self) -> None:
         """Return when everything written has arrived."""
         if self._filling or not (self._sent or self._in_flight):
-            await self._send(bytes(self._filling))
-            self._filling.clear()
+            part, self._filling = self._filling, bytearray()
+            await self._send(part)
         while self._in_flight:
             await self._collect_oldest()
 
@@ -107,7 +108,7 @@ class ObjectUpload:
         except (StorageError, TimeoutError):
             log.warning("upload_not_aborted", key=self._key)
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytearray) -> None:
         if len(self._in_flight) >= PARTS_IN_FLIGHT_MAX:
             await self._collect_oldest()
         number = len(self._sent) + len(self._in_flight) + 1

@@ -80,8 +80,9 @@ class _Client(Minio):
     def start(self, bucket: str, key: str, headers: dict[str, str]) -> str:
         return self._create_multipart_upload(bucket, key, dict(headers))
 
-    def send(self, bucket: str, key: str, upload_id: str, number: int, data: bytes) -> Part:
-        return Part(number, self._upload_part(bucket, key, data, None, upload_id, number))
+    def send(self, bucket: str, key: str, upload_id: str, number: int, data: bytearray) -> Part:
+        # Hashed, measured and sent as it is: a copy would be a part more in memory.
+        return Part(number, self._upload_part(bucket, key, cast("bytes", data), None, upload_id, number))
 
     def complete(self, bucket: str, key: str, upload_id: str, parts: list[Part]) -> None:
         # S3 may answer 200 with an error in the body; then there is no ETag.
@@ -137,7 +138,7 @@ class ObjectStore:
         with suppress(StorageError):  # the sweep of stale uploads finds what is left
             await self.abort_upload(key, await starting)
 
-    async def send_part(self, key: str, upload_id: str, number: int, data: bytes) -> Part:
+    async def send_part(self, key: str, upload_id: str, number: int, data: bytearray) -> Part:
         """Send one part; numbers start at 1."""
         return await self._run(lambda: self._client.send(self._bucket, key, upload_id, number, data))
 
