@@ -255,8 +255,12 @@ async def test_a_websocket_without_permission_is_refused(
         ({"start": "x"}, "start"),
         ({"granularity": "month"}, "granularity"),
         ({"timezone": "Mars"}, "timezone"),
-        ({"groupBy": "actor"}, "groupBy"),
+        ({"groupBy": "region"}, "groupBy"),
+        ({"groupBy": "actor,client"}, "groupBy"),
+        ({"groupBy": "client", "timezone": "Asia/Kolkata"}, "groupBy"),
+        ({"actorId": "a", "timezone": "Asia/Kolkata"}, "timezone"),
         ({"modelId": ""}, "modelId"),
+        ({"status": "ok"}, "status"),
         ({"model": "x"}, "model"),
     ],
 )

@@ -43,8 +43,8 @@ async def test_the_right_query_in_the_wrong_session_finds_nothing(
     right = await api.get(f"/orgs/{org_id}/{path}", **parameters)
     limit_to, wrong_scope = database._limit_to, scope_for_accepted_job(uuid4())
 
-    async def limit_to_somebody_else(connection: Any, scope: Any) -> None:
-        await limit_to(connection, wrong_scope if isinstance(scope, OrgScope) else scope)
+    def limit_to_somebody_else(scope: Any) -> str:
+        return limit_to(wrong_scope if isinstance(scope, OrgScope) else scope)
 
     monkeypatch.setattr(database, "_limit_to", limit_to_somebody_else)
     wrong = await api.get(f"/orgs/{org_id}/{path}", **parameters)

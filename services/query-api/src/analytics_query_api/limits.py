@@ -47,11 +47,15 @@ AUDIT_POOL_SIZE = 3
 """Connections for audit records: groups are written one after the other, one more makes links, one is for readiness."""
 LIVE_LISTENERS_MAX = 1_000
 LIVE_LISTENERS_PER_PRINCIPAL_MAX = 10
-LIVE_POINTS_MAX = 20_000
+# As many as a page has: 60 ms of work after each fold.
+LIVE_POINTS_MAX = 10_000
 LIVE_CHANGES_KEPT = 256
 LIVE_HEARTBEAT_SECONDS = 15.0
 # A fold a second, and most of the 2 s until its numbers have to be out: one read serves all folds of this time.
 LIVE_PAUSE_SECONDS = 0.3
+# As many times as long as the read took, so that no stream takes more than a sixth of the process.
+LIVE_PAUSE_SHARE = 5
+LIVE_PAUSE_SECONDS_MAX = 1.0
 LIVE_POLL_SECONDS = 15.0
 # Without RabbitMQ nobody tells of folds.
 LIVE_POLL_DEAF_SECONDS = 1.0

@@ -40,10 +40,11 @@ FILTERS = {
     "project": Dimension.PROJECT,
 }
 """The parameters that filter; their values' characters are as many as those of events."""
-_ORG_FILTERS = tuple(name for name in FILTERS if name != "orgId")
-SERIES = ("start", "end", "granularity", "timezone", *_ORG_FILTERS, "groupBy", "fill", "compare", "limit", "cursor")
+ORG_FILTERS = tuple(name for name in FILTERS if name != "orgId")
+ORG_GROUPS = tuple(item for item in Dimension if item is not Dimension.ORG)
+SERIES = ("start", "end", "granularity", "timezone", *ORG_FILTERS, "groupBy", "fill", "compare", "limit", "cursor")
 PLATFORM_SERIES = (*SERIES[:4], *FILTERS, *SERIES[-5:])
-ERRORS = ("start", "end", *_ORG_FILTERS, "groupBy", "limit", "cursor")
+ERRORS = ("start", "end", *ORG_FILTERS, "groupBy", "limit", "cursor")
 VALUES = ("start", "end", "limit", "cursor")
 _NO_GROUPS: tuple[Dimension, ...] = ()
 ERRORS_GROUPED: tuple[Dimension, ...] = (Dimension.CLIENT, Dimension.ERROR_CODE)
@@ -69,9 +70,9 @@ def parse_series(parameters: Parameters, scope: Scope, report: str) -> Selection
     start, end = reader.one("start", parse_time), reader.one("end", parse_time)
     granularity = reader.one("granularity", _granularity, Granularity.HOUR)
     zone = reader.one("timezone", parse_zone, UTC_ZONE)
-    filters = _filters(reader, _ORG_FILTERS if one_org else tuple(FILTERS))
-    allowed = tuple(item for item in Dimension if one_org <= (item is not Dimension.ORG))
-    group_by = reader.one("groupBy", lambda text: _group_by(text, allowed), _NO_GROUPS)
+    filters = read_filters(reader, ORG_FILTERS if one_org else tuple(FILTERS))
+    allowed = ORG_GROUPS if one_org else tuple(Dimension)
+    group_by = reader.one("groupBy", lambda text: parse_groups(text, allowed), _NO_GROUPS)
     limit = reader.one("limit", whole_number(PAGE_POINTS_MAX), PAGE_POINTS_DEFAULT)
     fill = reader.one("fill", exactly("zero"), default=False)
     compare = reader.one("compare", exactly("previous"), default=False)
@@ -93,9 +94,8 @@ def parse_series(parameters: Parameters, scope: Scope, report: str) -> Selection
 def parse_errors(parameters: Parameters, scope: OrgScope, report: str) -> Selection:
     """An attribution of failed calls over a range. Raises `InvalidRequest`."""
     reader = ParameterReader(parameters, ERRORS)
-    allowed = tuple(item for item in Dimension if item is not Dimension.ORG)
-    group_by = reader.one("groupBy", lambda text: _group_by(text, allowed), ERRORS_GROUPED)
-    given = dict(_filters(reader, _ORG_FILTERS))
+    group_by = reader.one("groupBy", lambda text: parse_groups(text, ORG_GROUPS), ERRORS_GROUPED)
+    given = dict(read_filters(reader, ORG_FILTERS))
     failed = tuple(sorted(set(given.get(Dimension.STATUS, FAILED)) & set(FAILED)))
     return _parse_summary(reader, scope, report, tuple((given | {Dimension.STATUS: failed}).items()), group_by or ())
 
@@ -162,7 +162,7 @@ def _granularity(text: str) -> Granularity:
         raise ValueError(f"supported are {', '.join(Granularity)}") from None
 
 
-def _group_by(text: str, allowed: Sequence[Dimension]) -> tuple[Dimension, ...]:
+def parse_groups(text: str, allowed: Sequence[Dimension]) -> tuple[Dimension, ...]:
     """In the order of the dimensions, however it is written: that of the points."""
     given = text.split(",")
     if len(set(given)) < len(given) or not set(given) <= {item.value for item in allowed}:
@@ -170,7 +170,8 @@ def _group_by(text: str, allowed: Sequence[Dimension]) -> tuple[Dimension, ...]:
     return tuple(item for item in Dimension if item.value in given)
 
 
-def _filters(reader: ParameterReader, names: Sequence[str]) -> Filters:
+def read_filters(reader: ParameterReader, names: Sequence[str]) -> Filters:
+    """The filters with these names; what is wrong with them is the reader's to report."""
     found = ((FILTERS[name], _values(reader, name)) for name in names)
     return tuple((dimension, values) for dimension, values in found if values)
 

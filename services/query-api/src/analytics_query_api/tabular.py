@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -26,27 +27,30 @@ def to_csv(
     start, *others = msgspec.structs.fields(kind)
     groups = [field for field in others if GROUP_FIELDS.get(field.name) in group_by]
     fields = [start, *groups, *(field for field in others if field.name not in GROUP_FIELDS)]
+    columns = [column for field in fields for column in _columns(field, map(attrgetter(field.name), points))]
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\r\n")
-    lines.writerow([name for field in fields for name in _names(field)])
-    for point in points:
-        lines.writerow([cell for field in fields for cell in _cells(getattr(point, field.name))])
+    lines.writerow([name for name, _ in columns])
+    lines.writerows(zip(*(cells for _, cells in columns), strict=True))
     return out.getvalue().encode()
 
 
-def _names(field: Any) -> list[str]:
+def _columns(field: Any, values: Iterable[Any]) -> Iterator[tuple[str, Iterable[object]]]:
+    """Names and cells of the columns that a field has: one, or one for each percentile."""
     if field.type is LatencyPercentiles:
-        return [f"{field.encode_name}.{name}" for name in LatencyPercentiles.__struct_fields__]
-    return [field.encode_name]
-
-
-def _cells(value: Any) -> Iterator[object]:
-    if isinstance(value, LatencyPercentiles):
-        yield from msgspec.structs.astuple(value)
-    elif isinstance(value, msgspec.Raw):
-        # An exact number, or a time in its quotes.
-        yield bytes(value).decode().strip('"')
-    elif isinstance(value, str):
-        yield f"'{value}" if value.startswith(_FORMULAS) else value
+        rows = list(values)
+        for name in LatencyPercentiles.__struct_fields__:
+            yield f"{field.encode_name}.{name}", map(attrgetter(name), rows)
     else:
-        yield value.isoformat() if hasattr(value, "isoformat") else value
+        # Most columns are whole numbers, which are their own cells.
+        is_number = getattr(field.type, "__origin__", field.type) is int
+        yield field.encode_name, values if is_number else map(_cell, values)
+
+
+def _cell(value: Any) -> object:
+    if isinstance(value, msgspec.Raw):
+        # An exact number, or a time in its quotes.
+        return bytes(value).decode().strip('"')
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULAS) else value
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -5,6 +5,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -12,14 +13,22 @@ import structlog
 from analytics_core.access import OrgScope
 from analytics_core.clock import Clock
 from analytics_core.database import CONTENDED, UNREACHABLE
-from analytics_core.errors import Unavailable
+from analytics_core.errors import InvalidRequest, Unavailable
 from analytics_core.query.question import Question
-from analytics_query_api.limits import LIVE_CHANGES_KEPT, LIVE_HEARTBEAT_SECONDS, LIVE_PAUSE_SECONDS
-from analytics_query_api.live.messages import Ended, EndReason, UsageChanged, encoded_point, usage_changed
+from analytics_query_api.limits import (
+    LIVE_CHANGES_KEPT,
+    LIVE_HEARTBEAT_SECONDS,
+    LIVE_PAUSE_SECONDS,
+    LIVE_PAUSE_SECONDS_MAX,
+    LIVE_PAUSE_SHARE,
+)
+from analytics_query_api.live.messages import Ended, EndReason, UsageChanged, usage_changed
 from analytics_query_api.metrics import LIVE_READS
 
-Read = Callable[[], Awaitable[list[Any]]]
 Key = tuple[Any, ...]
+"""Bucket and groups of a point."""
+Read = Callable[[], Awaitable[dict[Key, bytes]]]
+"""All points as JSON, in their order."""
 
 log = structlog.get_logger()
 
@@ -44,7 +53,7 @@ class Channel:
         self.listeners = 0
 
     async def run(self, poll_seconds: Callable[[], float]) -> None:
-        """Read again whenever woken, and at least every `poll_seconds()`; never ends by itself."""
+        """Read again whenever woken, and at least every `poll_seconds()`, until there are too many points."""
         while True:
             try:
                 async with asyncio.timeout(poll_seconds()):
@@ -52,12 +61,17 @@ class Channel:
             except TimeoutError:
                 pass
             self._dirty.clear()
+            started = monotonic()
             try:
                 await self.refresh()
             except (Unavailable, *UNREACHABLE, *CONTENDED) as error:
                 log.warning("live_read_failed", error=f"{type(error).__name__}: {error}", retrying=True)
-            # One read for all folds of this moment.
-            await asyncio.sleep(LIVE_PAUSE_SECONDS)
+            except InvalidRequest:
+                self.end(EndReason.TOO_LARGE)
+                return
+            # One read for all folds of this moment, and a large one leaves time for other requests.
+            pause = LIVE_PAUSE_SHARE * (monotonic() - started)
+            await asyncio.sleep(min(max(LIVE_PAUSE_SECONDS, pause), LIVE_PAUSE_SECONDS_MAX))
 
     def wake(self) -> None:
         """Something may have changed."""
@@ -71,9 +85,7 @@ class Channel:
     async def refresh(self) -> None:
         """Read, and tell the listeners if anything is different. Raises what the read raises."""
         LIVE_READS.inc()
-        groups = len(self._question.group_by)
-        rows = await self._read()
-        points = {tuple(row)[: 1 + groups]: encoded_point(row, self._question) for row in rows}
+        points = await self._read()
         version = hashlib.sha256(b"\n".join(points.values())).hexdigest()[:20]
         if version == self._version:
             return

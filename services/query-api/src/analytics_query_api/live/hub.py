@@ -4,18 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from analytics_core.access import OrgScope, Principal
-from analytics_core.buckets import DAY
-from analytics_core.errors import TooManyRequests
-from analytics_core.query.plan import plan_series
+from analytics_core.errors import InvalidRequest, TooManyRequests
+from analytics_core.http.money import JSON
 from analytics_core.query.question import Question
-from analytics_core.query.statements import series_statement
-from analytics_core.query.tables import SUMS
-from analytics_core.query.zones import TIME_MAX
 from analytics_query_api.limits import (
     LIVE_LIFE_MAX,
     LIVE_LISTENERS_MAX,
@@ -24,9 +19,14 @@ from analytics_query_api.limits import (
     LIVE_POLL_DEAF_SECONDS,
     LIVE_POLL_SECONDS,
 )
-from analytics_query_api.live.channel import Channel, follow
+from analytics_query_api.live.channel import Channel, Key, follow
 from analytics_query_api.live.messages import Ended, EndReason, UsageChanged
+from analytics_query_api.live.question import up_to_now
 from analytics_query_api.metrics import LIVE_LISTENERS
+from analytics_query_api.points import usage_points
+from analytics_query_api.queries.freshness import read_state
+from analytics_query_api.queries.series import USAGE_POINT
+from analytics_query_api.queries.source import Source
 from analytics_query_api.reader import Reader
 
 Messages = AsyncIterator[UsageChanged | Ended | None]
@@ -112,16 +112,17 @@ class LiveHub:
     def _poll_seconds(self) -> float:
         return LIVE_POLL_SECONDS if self._hears_of_folds() else LIVE_POLL_DEAF_SECONDS
 
-    async def _read(self, scope: OrgScope, question: Question) -> list[Any]:
-        """The buckets from the question's start to now, and as far into the future as events may be."""
-        until = min(self.clock() + DAY + timedelta(hours=1), TIME_MAX)
-        open_question = Question(
-            question.start, until, question.granularity, question.zone, question.filters, question.group_by
-        )
-        # By model no other family is needed, so nobody's progress.
-        plan = plan_series(open_question, {})
-        if not plan.parts:
-            return []
-        statement = series_statement(scope, open_question, plan, (*SUMS, "revision"), limit=LIVE_POINTS_MAX)
+    async def _read(self, scope: OrgScope, question: Question) -> dict[Key, bytes]:
+        """The points as the usage API has them at this moment. Raises `InvalidRequest` when there are too many."""
+        now = self.clock()
+        watched = up_to_now(question, now)
         async with self._reader.snapshot(scope) as session:
-            return await session.fetch(statement.sql, *statement.values)
+            state = await read_state(session, scope, now)
+            source = Source(session, scope, state.progress)
+            plan, page = await source.page(watched, USAGE_POINT, None, LIVE_POINTS_MAX + 1)
+        if len(page) > LIVE_POINTS_MAX:
+            raise InvalidRequest.field(
+                "groupBy", f"more than {LIVE_POINTS_MAX} points: filter, group by less or start later"
+            )
+        points = usage_points(page, watched, state.freshness(plan).watermark)
+        return dict(zip(page.keys(), map(JSON.encode, points), strict=True))

@@ -1,67 +1,65 @@
 """What a listener asks for: the parameters of the stream, checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from analytics_core.buckets import DAY, HOUR
-from analytics_core.errors import FieldError, InvalidRequest
-from analytics_core.query.question import Dimension, Question, only
-from analytics_core.query.zones import TIME_MIN, UTC_ZONE, Granularity, floor, parse_zone
-from analytics_query_api.limits import FILTER_VALUES_MAX, VALUE_CHARACTERS_MAX
+from analytics_core.query.plan import NotCovered, plan_series
+from analytics_core.query.question import Dimension, Question
+from analytics_core.query.zones import TIME_MAX, TIME_MIN, UTC_ZONE, Granularity, floor, parse_zone
 from analytics_query_api.periods import parse_time
+from analytics_query_api.reading import ParameterReader
+from analytics_query_api.selection import ORG_FILTERS, ORG_GROUPS, parse_groups, read_filters
 
-Value = TypeVar("Value")
 WINDOW_DEFAULT = {Granularity.HOUR: timedelta(days=1), Granularity.DAY: timedelta(days=7)}
 WINDOW_MAX = {Granularity.HOUR: timedelta(days=7), Granularity.DAY: timedelta(days=92)}
 NO_GROUPS: tuple[Dimension, ...] = ()
-_SINGLE = ("start", "granularity", "timezone", "groupBy", "lastEventId")
-PARAMETERS = (*_SINGLE, "modelId")
+PARAMETERS = ("start", "granularity", "timezone", *ORG_FILTERS, "groupBy", "lastEventId")
 
 
 def live_question(parameters: Sequence[tuple[str, str]], now: datetime) -> Question:
     """The question in a query string; its end is always now. Raises `InvalidRequest` that names what is wrong."""
-    errors: list[FieldError] = []
-    given = {name: [value for found, value in parameters if found == name] for name, _ in parameters}
-    errors += [
-        FieldError(name[:100], f"unknown parameter; there are: {', '.join(PARAMETERS)}")
-        for name in sorted(set(given) - set(PARAMETERS))[:10]
-    ]
-    errors += [FieldError(name, "given more than once") for name in _SINGLE if len(given.get(name, [])) > 1]
-
-    def one(name: str, parse: Callable[[str], Value], default: Value) -> Value:
-        try:
-            return parse(given[name][0]) if name in given else default
-        except ValueError as error:
-            errors.append(FieldError(name, str(error)))
-            return default
-
-    granularity = one("granularity", _granularity, Granularity.HOUR)
-    zone = one("timezone", parse_zone, UTC_ZONE)
-    group_by = one("groupBy", _group_by, NO_GROUPS)
-    model_ids = tuple(sorted(set(given.get("modelId", []))))
-    if len(model_ids) > FILTER_VALUES_MAX or not all(0 < len(each) <= VALUE_CHARACTERS_MAX for each in model_ids):
-        errors.append(
-            FieldError("modelId", f"at most {FILTER_VALUES_MAX} models of 1 to {VALUE_CHARACTERS_MAX} characters")
-        )
-    if any("\0" in each for each in model_ids):
-        errors.append(FieldError("modelId", "has a NUL character"))
+    reader = ParameterReader(parameters, PARAMETERS)
+    granularity = reader.one("granularity", _granularity, Granularity.HOUR)
+    zone = reader.one("timezone", parse_zone, UTC_ZONE)
+    filters = read_filters(reader, ORG_FILTERS)
+    group_by = reader.one("groupBy", lambda text: parse_groups(text, ORG_GROUPS), NO_GROUPS)
+    reader.one("lastEventId", str, "")
+    width = granularity or Granularity.HOUR
     # On a whole hour, so that those who ask for the default share what is read.
-    start = one("start", parse_time, floor(now, HOUR) - WINDOW_DEFAULT[granularity])
-    if not max(TIME_MIN, now - WINDOW_MAX[granularity] - DAY) <= start <= now + DAY:
-        errors.append(FieldError("start", f"at most {WINDOW_MAX[granularity].days} days ago with this granularity"))
-    if errors:
-        raise InvalidRequest("; ".join(f"{error.field}: {error.detail}" for error in errors), errors=tuple(errors))
-    return Question(start, start, granularity, zone, only(Dimension.MODEL, model_ids), group_by)
+    start = reader.one("start", parse_time, floor(now, HOUR) - WINDOW_DEFAULT[width])
+    if start and not max(TIME_MIN, now - WINDOW_MAX[width] - DAY) <= start <= now + DAY:
+        reader.refuse("start", f"at most {WINDOW_MAX[width].days} days ago with this granularity")
+    reader.check()
+    if start is None or granularity is None or zone is None or group_by is None:
+        raise AssertionError("unreachable: what is missing was refused")
+    question = Question(start, start, granularity, zone, filters, group_by)
+    if not _is_rolled_up(up_to_now(question, now)):
+        asked = ", ".join(sorted(question.dimensions()))
+        reader.refuse(
+            "groupBy" if group_by else "timezone",
+            f"{asked} together, in {zone.key}, would be counted from single events again and again; a stream may have "
+            "model alone, or in a zone with offsets of whole hours model, client, project, status and errorCode "
+            "together, or actor, model, status and errorCode",
+        )
+        reader.check()
+    return question
+
+
+def up_to_now(question: Question, now: datetime) -> Question:
+    """The buckets from the question's start to now, and as far into the future as events may be."""
+    return replace(question, end=min(now + DAY + timedelta(hours=1), TIME_MAX))
+
+
+def _is_rolled_up(question: Question) -> bool:
+    try:
+        return not any(part.source.is_events for part in plan_series(question, {}).parts)
+    except NotCovered:
+        return False
 
 
 def _granularity(text: str) -> Granularity:
     if text not in {Granularity.HOUR, Granularity.DAY}:
         raise ValueError("expected hour or day")
     return Granularity(text)
-
-
-def _group_by(text: str) -> tuple[Dimension, ...]:
-    if text != Dimension.MODEL:
-        raise ValueError("expected model")
-    return (Dimension.MODEL,)

@@ -19,14 +19,23 @@ from analytics_core.http.problems import problem_responses
 from analytics_query_api.live.hub import LiveHub, Messages
 from analytics_query_api.live.messages import Ended, EndReason, StreamedEvent, as_event
 from analytics_query_api.live.question import live_question
-from analytics_query_api.routes.parameters import MODEL_ID
+from analytics_query_api.routes.parameters import (
+    ACTOR_ID,
+    CLIENT_ID,
+    ERROR_CODE,
+    GROUPS,
+    MODEL_ID,
+    PROJECT,
+    STATUS,
+    grouping,
+)
 
 PATH = f"{API_PREFIX}/orgs/{{orgId:uuid}}/usage/stream"
 _OPTIONS: dict[str, Any] = {"action": Action.USAGE_READ, NOT_COMPRESSED: True}
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _RETRY = b"retry: 2000\n\n"
 _HEARTBEAT = b": heartbeat\n\n"
-_CLOSE_CODES = {EndReason.EXPIRED: 1008, EndReason.STOPPING: 1001}
+_CLOSE_CODES = {EndReason.EXPIRED: 1008, EndReason.STOPPING: 1001, EndReason.TOO_LARGE: 1008}
 
 
 def _parameter(name: str, schema: dict[str, Any], description: str) -> QueryParameter:
@@ -43,7 +52,11 @@ _GRANULARITY = _parameter(
     "granularity", {"type": "string", "enum": ["hour", "day"], "default": "hour"}, "Bucket width."
 )
 _TIMEZONE = _parameter("timezone", {"type": "string", "default": "UTC"}, "IANA zone whose hours and days these are.")
-_GROUP_BY = _parameter("groupBy", {"type": "string", "enum": ["model"]}, "A point for each model and bucket.")
+_GROUP_BY = grouping(
+    GROUPS,
+    more="Only what rollups have together: model alone, or in a zone with offsets of whole hours any of model, client, "
+    "project, status, errorCode, or any of actor, model, status, errorCode; filters count as groups here.",
+)
 _LAST_ID = "The `id` of the last message that arrived: only what has changed since is sent, or all there is."
 
 
@@ -75,6 +88,11 @@ async def stream_usage(
     timezone: Annotated[str | None, _TIMEZONE] = None,  # noqa: ARG001
     group_by: Annotated[str | None, _GROUP_BY] = None,  # noqa: ARG001
     model_id: Annotated[list[str] | None, MODEL_ID] = None,  # noqa: ARG001
+    client_id: Annotated[list[str] | None, CLIENT_ID] = None,  # noqa: ARG001
+    actor_id: Annotated[list[str] | None, ACTOR_ID] = None,  # noqa: ARG001
+    status: Annotated[list[str] | None, STATUS] = None,  # noqa: ARG001
+    error_code: Annotated[list[str] | None, ERROR_CODE] = None,  # noqa: ARG001
+    project: Annotated[list[str] | None, PROJECT] = None,  # noqa: ARG001
     last_event_id: Annotated[
         str | None, HeaderParameter(name="Last-Event-ID", description=_LAST_ID, max_length=100)
     ] = None,
@@ -82,8 +100,9 @@ async def stream_usage(
 ) -> Stream:
     """Server-Sent Events: first the points of the whole window, then within 2 s each that has changed.
 
-    The same over a WebSocket, upgraded from this path: a text message each, resumed with `lastEventId`. Ends when the
-    token does. A comment every 15 s shows that the connection lives.
+    Points, filters and groups are those of `GET /orgs/{orgId}/usage`; at most 10,000 points. The same over a WebSocket,
+    upgraded from this path: a text message each, resumed with `lastEventId`. Ends when the token does. A comment every
+    15 s shows that the connection lives.
     """
     question = live_question(list(request.query_params.multi_items()), live.clock())
     stack = AsyncExitStack()

@@ -31,7 +31,7 @@ from analytics_query_api.selection import (
     parse_series,
 )
 
-_GROUPS = [item.value for item in Dimension if item is not Dimension.ORG]
+GROUPS = [item.value for item in Dimension if item is not Dimension.ORG]
 
 
 def _parameter(name: str, schema: dict[str, Any], description: str, *, required: bool = False) -> QueryParameter:
@@ -50,14 +50,19 @@ def _values(name: str, what: str) -> QueryParameter:
     )
 
 
-def _grouping(names: list[str], default: str | None = None) -> QueryParameter:
+_FROM_EVENTS = (
+    "Combinations that have actor together with client or project are counted from single events, over seven days at "
+    "most."
+)
+
+
+def grouping(names: list[str], default: str | None = None, more: str = _FROM_EVENTS) -> QueryParameter:
     one = f"({'|'.join(names)})"
     schema = {"type": "string", "pattern": f"^{one}(,{one})*$", "examples": [",".join(names[:2])]}
     return _parameter(
         "groupBy",
         schema | ({"default": default} if default else {}),
-        f"One or more of {', '.join(names)}, separated by commas: one point for each combination. Combinations that "
-        "have actor together with client or project are counted from single events, over seven days at most.",
+        f"One or more of {', '.join(names)}, separated by commas: one point for each combination. {more}",
     )
 
 
@@ -104,9 +109,9 @@ STATUS = _parameter(
     {"type": "array", "items": {"type": "string", "enum": list(STATUSES)}, "maxItems": FILTER_VALUES_MAX},
     "Only calls with these outcomes; repeat the parameter for several.",
 )
-_GROUP_BY = _grouping(_GROUPS)
-_GROUP_BY_OR_ORG = _grouping([item.value for item in Dimension])
-_GROUP_ERRORS_BY = _grouping(_GROUPS, default=",".join(ERRORS_GROUPED))
+_GROUP_BY = grouping(GROUPS)
+_GROUP_BY_OR_ORG = grouping([item.value for item in Dimension])
+_GROUP_ERRORS_BY = grouping(GROUPS, default=",".join(ERRORS_GROUPED))
 _FILL = _parameter("fill", {"type": "string", "enum": ["zero"]}, "Points for buckets (and groups) without calls, too.")
 _COMPARE = _parameter(
     "compare", {"type": "string", "enum": ["previous"]}, "Add the totals of as many buckets right before the range."
