@@ -5,6 +5,10 @@ from dataclasses import dataclass
 JOB = 'job="analytics-query-api"'
 OTHERS_UP = tuple(f'up{{job="analytics-{name}", instance="a"}} 1x600' for name in ("ingest", "rollup", "export"))
 
+MESSAGES = "analytics_ingestion_stream_lag_messages"
+# The owner's count, and that of a replica without the partition.
+BACKLOGS = {"a": "0+20000x40", "b": "0x40"}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -54,6 +58,13 @@ def pair(alert: str, minute: int, firing: tuple[str, ...], quiet: tuple[str, ...
 CASES: tuple[Case, ...] = (
     *pair("AnalyticsServiceDown", 10, up("1x5 0x10"), up("1x20")),
     Case("AnalyticsServiceDown", True, 10, OTHERS_UP),
+    *pair(
+        "AnalyticsProcessRestarts",
+        30,
+        ('process_start_time_seconds{job="analytics-ingest", instance="a"} 0+300x40',),
+        # A roll-out in place: one start of each of two replicas.
+        tuple(f'process_start_time_seconds{{job="analytics-ingest", instance="{name}"}} 0x20 900x20' for name in "ab"),
+    ),
     *pair("AnalyticsHighErrorRate", 15, requests("0+100x60", "0+6x60"), requests("0+100x60", "0+4x60")),
     # A rate that is back below the bound after three minutes pages nobody.
     Case("AnalyticsHighErrorRate", False, 12, requests("0+100x60", "0x5 50 50x60")),
@@ -64,6 +75,24 @@ CASES: tuple[Case, ...] = (
         10,
         ('analytics_ingestion_stream_lag_seconds{partition="0", instance="a"} 0+60x20',),
         ('analytics_ingestion_stream_lag_seconds{partition="0", instance="a"} 2x20',),
+    ),
+    *pair(
+        "AnalyticsBacklogGrows",
+        30,
+        tuple(f'{MESSAGES}{{partition="0", instance="{name}"}} {values}' for name, values in BACKLOGS.items()),
+        # A backlog that is worked off, however large, ends by itself.
+        (f'{MESSAGES}{{partition="0", instance="a"}} 9000000-100000x40',),
+    ),
+    Case("AnalyticsBacklogGrows", False, 30, (f'{MESSAGES}{{partition="0", instance="a"}} 0+2000x40',)),
+    *pair(
+        "AnalyticsReaderRestarts",
+        40,
+        ('analytics_ingestion_reader_restarts_total{reason="stalled"} 0+1x60',),
+        # A broker that was away for two minutes, and a replica that others shut out.
+        (
+            'analytics_ingestion_reader_restarts_total{reason="not_connected"} 0x10 12 24x50',
+            'analytics_ingestion_reader_restarts_total{reason="fenced"} 0+1x60',
+        ),
     ),
     *pair(
         "AnalyticsPartitionStopped",

@@ -124,6 +124,7 @@ TOLERATED = {
     "AnalyticsExportQueueOld",
     "AnalyticsFreshnessBurnsFast",
     "AnalyticsPartitionWithoutOwner",
+    "AnalyticsReaderRestarts",
 }
 EXPECTED = {
     "AnalyticsExportFailures",
