@@ -7,6 +7,10 @@ from typing import Any
 
 import asyncpg
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -14,7 +18,7 @@ from analytics_core import clock
 from analytics_core.lifecycle import Backoff
 from analytics_core.messages import RollupCompleted
 from analytics_core.testing.builders import ORG_ID
-from analytics_rollup import worker
+from analytics_rollup import attempts, worker
 from analytics_rollup.fold import Claim, Fold, NotFoldable
 from analytics_rollup.worker import Folder
 
@@ -109,6 +113,27 @@ async def test_batches_that_cannot_be_folded_are_tried_alone_at_once(script: Cal
 
     assert claims[:4] == [Claim(), Claim(alone=1), Claim(alone=2), Claim(without=frozenset({1}))]
     assert [message.folded_batches for message in wake_ups.announced] == [1]
+
+
+async def test_folds_that_did_something_or_failed_are_traced(
+    script: Callable[..., list[Claim]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking for batches in vain every second would bury them; what a failed one logs has its trace."""
+    exported = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    monkeypatch.setattr(attempts, "tracer", provider.get_tracer("test"))
+    claims = script(None, ConnectionRefusedError("away"), Fold([1], 10, [ORG_ID], more=True), None)
+    wake_ups = Silence()
+    wake_ups.batches_wait.set()
+    await run(folder(wake_ups).work, lambda: wake_ups.batches_wait.set() or len(claims) >= 5)  # type: ignore[func-returns-value]
+
+    failed, done = exported.get_finished_spans()
+    assert (failed.status.status_code, failed.events[0].name) == (StatusCode.ERROR, "exception")
+    assert (done.status.status_code, dict(done.attributes or {})["messaging.batch.message_count"]) == (
+        StatusCode.UNSET,
+        10,
+    )
 
 
 async def test_helpers_fold_only_while_there_is_a_backlog(script: Callable[..., list[Claim]]) -> None:

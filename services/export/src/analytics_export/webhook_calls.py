@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import msgspec
 import structlog
+from opentelemetry import trace
+from opentelemetry.propagate import extract
 
 from analytics_core import clock
 from analytics_core.access import OrgScope, scope_for_accepted_job, scope_for_own_work
@@ -35,6 +37,7 @@ _EVERYBODY = scope_for_own_work()
 _CLAIM = timedelta(seconds=3 * WEBHOOK_TIMEOUT_SECONDS)
 
 log = structlog.get_logger()
+tracer = trace.get_tracer("analytics_export.webhook_calls")
 
 
 class WebhookMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +73,9 @@ class WebhookCalls:
                 async with self._database.write(_EVERYBODY) as session:
                     job = await claim(session, _CLAIM)
                 if job is not None:
-                    await self._call(job)
+                    parent = extract({"traceparent": job.traceparent or ""})
+                    with tracer.start_as_current_span("webhook call", context=parent, kind=trace.SpanKind.CLIENT):
+                        await self._call(job)
                     continue
             except DATABASE_TROUBLE as error:
                 log.warning("webhooks_in_trouble", error=f"{type(error).__name__}: {error}", retrying=True)

@@ -13,7 +13,7 @@ from analytics_ingest.limits import BATCH_AGE_MAX, DECODE_SLICE, SHORT_STREAM_PA
 from analytics_ingest.metrics import GAPS
 from analytics_ingest.stream_client import ReaderFailed
 from analytics_ingest.stream_reader import StreamReader
-from analytics_ingest.trace_links import LINKS_MAX, parents_in
+from analytics_ingest.trace_links import LINKS_MAX, Parent, parents_in
 
 # How often a batch that is old enough looks whether the one before it is committed.
 BUSY_POLL_SECONDS = 0.02
@@ -35,6 +35,7 @@ class Intake:
         self._cut = cut
         self._chunk = _NOTHING
         self._bodies: list[bytes | Unreadable] = []
+        self._parents: list[Parent] = []
         self._position = 0
         self._attached_at = monotonic()
 
@@ -44,6 +45,9 @@ class Intake:
         Raises `ReaderFailed`, or `OffsetRegression` when the stream is not the one that was read.
         """
         batch = Batch(self._retention)
+        if self._position < len(self._bodies):
+            # Where in the chunk a context stands is not known: both batches get those of a chunk that they share.
+            batch.trace_parents += self._parents
         old_at = monotonic() + patience
         while not batch.is_full:
             if self._position < len(self._bodies):
@@ -104,8 +108,10 @@ class Intake:
         except CorruptChunk as error:
             raise ReaderFailed("corrupt_chunk", f"at offset {chunk.first_offset}: {error}") from error
         self._chunk, self._position = chunk, skip
+        self._parents = []
         for data in (chunk.data, *inflated):
-            batch.trace_parents += parents_in(data, LINKS_MAX - len(batch.trace_parents))
+            self._parents += parents_in(data, LINKS_MAX - len(self._parents))
+        batch.trace_parents += self._parents[: LINKS_MAX - len(batch.trace_parents)]
 
     def _refuse_short_stream(self) -> None:
         if monotonic() - self._attached_at > SHORT_STREAM_PATIENCE.total_seconds():

@@ -1,0 +1,47 @@
+"""Batches take over what their chunks say, also of a chunk that two of them share."""
+
+from datetime import timedelta
+from typing import Any
+
+from rstream import AMQPMessage
+
+from analytics_core.testing.builders import NOON, event_body
+from analytics_ingest.chunks import Chunk
+from analytics_ingest.continuity import Continuity
+from analytics_ingest.intake import Intake
+
+
+class Delivered:
+    """A reader with these chunks, and no more to come."""
+
+    def __init__(self, *chunks: Chunk) -> None:
+        self._chunks = list(chunks)
+
+    async def next_chunk(self, _wait: float) -> Chunk | None:
+        return self._chunks.pop(0) if self._chunks else None
+
+
+def chunk(first_offset: int, *traces: int) -> Chunk:
+    """A message for each trace; 0 is a message without one."""
+    messages = [bytes(AMQPMessage(body=event_body(), application_properties=properties(trace))) for trace in traces]
+    data = b"".join(len(message).to_bytes(4, "big") + message for message in messages)
+    return Chunk(first_offset=first_offset, records=len(traces), accepted_at=NOON, entries=len(traces), data=data)
+
+
+def properties(trace: int) -> dict[str, str]:
+    return {"traceparent": f"00-{trace:032x}-{trace:016x}-01"} if trace else {"tenant": "a"}
+
+
+async def test_batches_that_share_a_chunk_have_its_trace_contexts_both() -> None:
+    """The event of a request may be in the second of them; the chunk after it brings its own alone."""
+    reader: Any = Delivered(chunk(0, 1, 2, 3), chunk(3, 0, 4))
+    intake = Intake(reader, Continuity(0, None), 0, timedelta(days=400), cut=1)
+
+    first = await intake.next_batch(0.05, None)
+    second = await intake.next_batch(0.05, None)
+
+    assert first is not None
+    assert second is not None
+    assert (first.received, second.received) == (2, 3)
+    assert [int(trace, 16) for trace, _, _ in first.trace_parents] == [1, 2, 3]
+    assert [int(trace, 16) for trace, _, _ in second.trace_parents] == [1, 2, 3, 4]
