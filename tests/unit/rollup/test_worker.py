@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import asyncpg
@@ -151,19 +152,20 @@ async def test_helpers_fold_only_while_there_is_a_backlog(script: Callable[..., 
     assert {message.org_ids is None for message in wake_ups.announced} == {True}
 
 
+@pytest.mark.parametrize(("worked_s", "rest_s"), [(0.1, 0.4), (5.0, 1.2)])
 async def test_a_worker_rests_after_a_small_fold(
-    script: Callable[..., list[Claim]], monkeypatch: pytest.MonkeyPatch
+    script: Callable[..., list[Claim]], monkeypatch: pytest.MonkeyPatch, worked_s: float, rest_s: float
 ) -> None:
-    """Four times as long as it worked, so that a fifth of a processor is the most that small folds can take."""
+    """Four times as long as it worked, so that small folds take a fifth of a processor at most; never for too long."""
     rests: list[float] = []
 
     async def note(_: asyncio.Event, seconds: float) -> None:
         rests.append(seconds)
 
     monkeypatch.setattr(worker, "sleep_unless_stopped", note)
+    monkeypatch.setattr(worker, "perf_counter", count(step=worked_s).__next__)
     script(Fold([1], 10, [], more=True), Fold([2], 10, [], more=False))
     wake_ups = Silence()
     await run(folder(wake_ups).work, lambda: len(wake_ups.announced) == 2 and rests)
 
-    assert len(rests) == 1
-    assert 0 < rests[0] < 1
+    assert rests == [pytest.approx(rest_s)]
