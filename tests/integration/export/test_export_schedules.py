@@ -131,7 +131,10 @@ def test_a_schedule_is_changed_paused_and_deleted(start_export: StartExport) -> 
     assert changed["nextRun"]["periodStart"] == schedule["nextRun"]["periodStart"]
     assert changed["nextRun"]["periodEnd"] < schedule["nextRun"]["periodEnd"]
     assert (paused["enabled"], paused["nextRun"], paused["cron"]) == (False, None, "daily")
-    assert ask(api, "POST", json={"name": "Finance", "cron": "daily"}).status_code == 409
+    taken = ask(api, "POST", json={"name": "Finance", "cron": "daily"})
+    assert (taken.status_code, taken.json()["detail"]) == (
+        409, "there is a schedule named 'Finance' already: change it"
+    )  # fmt: skip
     assert [each["name"] for each in ask(api, "GET").json()["items"]] == ["Finance"]
     assert ask(api, "DELETE", path).status_code == 204
     assert [ask(api, method, path, json={}).status_code for method in ("GET", "PATCH", "DELETE")] == [404, 404, 404]
@@ -184,6 +187,7 @@ def test_a_schedule_outlives_its_maker_and_is_taken_over_by_whoever_changes_it(
         ({"delivery": {"prefix": "mine"}}, "delivery.prefix"),
         ({"webhook": {"url": "https://example.com/"}}, "webhook.url"),
         ({"start": "1999-01-01T00:00:00Z"}, "start"),
+        ({"cron": "weekly", "export": {"template": "finance-summary"}}, "cron"),
         ({"name": ""}, "name"),
     ],
 )

@@ -123,6 +123,6 @@ def _check_period(body: CreateSchedule, time_range: TimeRange, settings: Setting
 def _of_schedule(error: FieldError, time_range: TimeRange) -> FieldError:
     """An error of one period's export, by the names of the schedule's fields."""
     if error.field.startswith("timeRange"):
-        return FieldError("cron", f"the period from {time_range.start.isoformat()} {error.detail}")
+        return FieldError("cron", f"makes a period from {time_range.start:%Y-%m-%dT%H:%MZ} on: {error.detail}")
     own = error.field.startswith(("delivery", "webhook"))
     return error if own else FieldError(f"export.{error.field}", error.detail)

@@ -60,9 +60,9 @@ async def create_export_schedule(
     subject = bounded_subject(decision.principal.subject)
     async with database.write(org_scope) as session:
         if not await schedules.create(session, org_scope, schedule_id, plan, first, subject):
-            raise Conflict(
-                f"there is a schedule named {plan.name!r}, or there are {SCHEDULES_PER_ORG_MAX} schedules already"
-            )
+            taken = any(each.plan.name == plan.name for each in await schedules.shown(session, org_scope))
+            full = f"there are {SCHEDULES_PER_ORG_MAX} schedules already, which is the limit: delete one"
+            raise Conflict(f"there is a schedule named {plan.name!r} already: change it" if taken else full)
         schedule = await _found(session, org_scope, schedule_id)
     headers = {**NOT_STORED, "Location": schedule_path(schedule.org_id, schedule_id)}
     return Response(schedule_answer(schedule, settings), status_code=201, headers=headers)
