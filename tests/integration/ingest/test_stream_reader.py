@@ -171,6 +171,24 @@ async def test_the_ends_of_a_partition_are_found_beside_reading_it(
     assert await ends_of(broker, "test", spec, 0) == (0, 30)
 
 
+async def test_what_the_broker_notes_for_itself_is_no_message_that_it_owes(
+    rabbitmq: RabbitMq, broker: Broker, spec: StreamSpec
+) -> None:
+    """A consumer's stored offset lies behind the last message; a reader waiting for it would be rebuilt for ever."""
+    await publish(rabbitmq, [b"x"] * 10, spec.name)
+    async with open_reader(broker, "test", spec, 0, 0) as reader, connect(broker, "other") as other:
+        await read(reader, 10)
+        await other.store_offset(spec.name, "other", 5)
+        while await other.query_offset(spec.name, "other") != 5:
+            await asyncio.sleep(0.05)
+        assert await reader.end_offset() == 10
+        assert not reader.is_owed
+        await publish(rabbitmq, [b"y"], spec.name)
+        assert await read(reader, 1) == [b"y"]
+        assert (await reader.end_offset() or 0) >= 11
+        assert await reader.is_caught_up()
+
+
 @pytest.mark.parametrize("lost", [(SUBSCRIPTION_ID,), (SUBSCRIPTION_ID, END_SUBSCRIPTION_ID)], ids=["one", "all"])
 async def test_a_subscription_that_is_dead_proves_nothing(
     rabbitmq: RabbitMq, broker: Broker, spec: StreamSpec, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...]
