@@ -6,7 +6,8 @@ latencies, so 250 organisations have 1,220 active pairs of organisation and mode
 
 Load: an open model. Requests start at a fixed rate whether or not earlier ones are answered, and count from when they
 should have started; organisations are drawn by Zipf's law too, so that a sixth of the requests is for the largest one.
-Nothing is cached between requests but the database's pages. Latency is that of the client, without compression.
+Nothing is cached between requests but the database's pages. Latency is that of the client, without compression. Beside
+it stands the processor time of an answer, of the service and of all of PostgreSQL: it says more on a busy machine.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import psycopg
 from analytics_core.access import scope_for_accepted_job
 from analytics_query_api.cache import FreshnessCache, redis_client
 from analytics_query_api.freshness import ModelFacts, PipelineFacts
+from tests.perf.load.account import Account, Stretch
 from tests.perf.load.servers import bench_servers
 from tests.support import stack_places
 from tests.support.callers import JWT_SECRET, token
@@ -115,27 +117,32 @@ def _text(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def measure(service: ServiceProcess, seconds: float, until: datetime) -> dict[str, float]:
+async def measure(service: ServiceProcess, account: Account, seconds: float, until: datetime) -> dict[str, float]:
     headers = {"Authorization": f"Bearer {token('admin')}", "Accept-Encoding": "identity"}
     rng, found = random.Random(1), {}
-    write(f"{'question':<26}{'asked/s':>8}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9} ms{'answer':>11}   target p95")
+    latencies = "".join(f"{name:>9}" for name in ("p50", "p95", "p99", "max"))
+    write(f"{'question':<26}{'asked/s':>8}{latencies} ms{'cpu':>11} ms{'answer':>11}   target p95")
     async with Load.open(service.url, headers) as load:
         for kind in KINDS:
             await load.run(requests(kind, 10, until, rng), 5)
+            stretch = Stretch(account)
             samples = await load.run(requests(kind, int(kind.rate * seconds), until, rng), kind.rate)
-            found[f"{kind.name}_p95_ms"] = _show(kind, samples)
+            spent = stretch.end().spent
+            cpu_ms = [spent[name] * 1_000 / len(samples) for name in ("query-api", "postgres")]
+            found[f"{kind.name}_p95_ms"] = _show(kind, samples, cpu_ms)
+            found[f"{kind.name}_cpu_ms"] = round(sum(cpu_ms), 2)
     return found
 
 
-def _show(kind: Kind, samples: Sequence[Sample]) -> float:
+def _show(kind: Kind, samples: Sequence[Sample], cpu_ms: Sequence[float]) -> float:
     failed = [sample for sample in samples if sample.status != 200]
     times = sorted(sample.seconds * 1_000 for sample in samples)
     shown = "".join(f"{percentile(times, q):9.1f}" for q in (50, 95, 99, 100))
     size = sum(sample.size for sample in samples) / len(samples) / 1_000
     target = f"< {kind.target_ms:g} ms" if kind.target_ms else "-"
-    write(
-        f"{kind.name:<26}{kind.rate:>8g}{shown}{size:>11,.0f} kB   {target}{f'   {len(failed)} FAILED' * bool(failed)}"
-    )
+    cpu = " + ".join(f"{part:.1f}" for part in cpu_ms)
+    failures = f"   {len(failed)} FAILED" * bool(failed)
+    write(f"{kind.name:<26}{kind.rate:>8g}{shown}{cpu:>17}{size:>11,.0f} kB   {target}{failures}")
     return round(percentile(times, 95), 2)
 
 
@@ -191,7 +198,8 @@ def bench(servers: Servers, place: Database, options: argparse.Namespace) -> dic
         }
         service = ServiceProcess("analytics-query-api", env, Path(folder) / "log").wait_until_ready()
         try:
-            found = asyncio.run(measure(service, options.seconds, until))
+            account = Account(servers.stack, place, lambda: {"query-api": service.pid})
+            found = asyncio.run(measure(service, account, options.seconds, until))
         finally:
             service.stop()
         return found | {"freshness_cache_p99_ms": asyncio.run(measure_cache(redis_url))}

@@ -59,4 +59,6 @@ ORDER BY day
 -- next --
 VACUUM ANALYZE analytics.usage_hourly;
 VACUUM ANALYZE analytics.usage_daily;
-VACUUM ANALYZE analytics.freshness_status
+VACUUM ANALYZE analytics.freshness_status;
+-- A platform's rollups were written long ago: the disk has nothing left to do for them.
+CHECKPOINT

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from tests.integration.query_api.conftest import Api
 from tests.integration.query_api.numbers import NOW, Call, Numbers
+from tests.support.callers import bearer
 
 DAY_START = NOW.replace(hour=0)
 RANGE: dict[str, Any] = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:00:00Z"}
@@ -190,6 +191,8 @@ async def test_revisions_of_the_models_of_a_bucket_add_up(api: Api, numbers: Num
 
     assert body["series"][0]["revision"] == 3
     assert body["series"][0]["revisedAt"] == "2026-03-10T01:20:00Z"
+    as_csv = await api.get(f"/orgs/{org_id}/usage", headers=bearer("admin") | {"Accept": "text/csv"}, **RANGE)
+    assert as_csv.text.splitlines()[1].endswith(",2026-03-10T01:20:00Z")
 
 
 async def test_an_organisation_without_events_has_zeros_and_unknown_freshness(api: Api) -> None:

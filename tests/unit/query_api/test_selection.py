@@ -118,6 +118,10 @@ def test_all_problems_come_at_once() -> None:
     )
 
     assert set(errors) == {"start", "end", "granularity", "limit", "timezone", "groupby"}
+    assert set(refused([("start", RANGE[1][1]), ("end", RANGE[0][1]), ("granularity", "week")])) == {
+        "end",
+        "granularity",
+    }
 
 
 def test_a_refusal_stays_small() -> None:

@@ -76,11 +76,13 @@ def parse_series(parameters: Parameters, scope: Scope, report: str) -> Selection
     limit = reader.one("limit", whole_number(PAGE_POINTS_MAX), PAGE_POINTS_DEFAULT)
     fill = reader.one("fill", exactly("zero"), default=False)
     compare = reader.one("compare", exactly("previous"), default=False)
-    if start and end and granularity:
+    if start and end:
         limits = RANGE_MAX if one_org else PLATFORM_RANGE_MAX
-        wider = [item for item in Granularity if limits[item] > limits[granularity]]
+        # Of an unknown granularity, only what none allows is wrong.
+        width = granularity or Granularity.MONTH
+        wider = [item for item in Granularity if limits[item] > limits[width]]
         advice = "; ask for a shorter range or granularity=" + " or ".join(wider) if wider else ""
-        _check_range(reader, start, end, limits[granularity], f" for granularity={granularity}{advice}")
+        _check_range(reader, start, end, limits[width], f" for granularity={width}{advice}")
     reader.check()
     if start is None or end is None or granularity is None or zone is None or group_by is None or limit is None:
         raise AssertionError("unreachable: what is missing was refused")

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -53,4 +54,5 @@ def _cell(value: Any) -> object:
         return bytes(value).decode().strip('"')
     if isinstance(value, str):
         return f"'{value}" if value.startswith(_FORMULAS) else value
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    # UTC is Z, as in JSON.
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
