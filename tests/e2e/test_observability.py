@@ -34,7 +34,6 @@ FOR_A_CLOSER_LOOK = {
     "analytics_ingestion_dead_letters_replayed_total",
     "analytics_ingestion_last_progress_timestamp_seconds",
     "analytics_ingestion_late_batches_total",
-    "analytics_ingestion_stream_lag_messages",
     "analytics_ingestion_unknown_field_events_total",
     "analytics_ingestion_wakeups_dropped_total",
     "analytics_rollup_batches_folded_total",
