@@ -1,0 +1,37 @@
+"""A watched question: who listens is told when it has become too large, and nothing is left out in silence."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from analytics_core.access import scope_for_accepted_job
+from analytics_core.errors import InvalidRequest
+from analytics_core.query.question import Question
+from analytics_core.query.zones import UTC_ZONE, Granularity
+from analytics_core.testing.builders import NOON, ORG_ID
+from analytics_query_api.live.channel import Channel, Key, follow
+from analytics_query_api.live.messages import Ended, EndReason, UsageChanged
+
+QUESTION = Question(NOON, NOON, Granularity.HOUR, UTC_ZONE)
+
+
+async def test_a_question_that_grows_too_large_ends_for_everybody() -> None:
+    """First its points, then a refusal of the read: the last message says why."""
+    answers: list[dict[Key, bytes] | InvalidRequest] = [{(NOON,): b"{}"}, InvalidRequest.field("groupBy", "too many")]
+
+    async def read() -> dict[Key, bytes]:
+        answer = answers.pop(0)
+        if isinstance(answer, InvalidRequest):
+            raise answer
+        return answer
+
+    channel = Channel(scope_for_accepted_job(ORG_ID), QUESTION, read)
+    await channel.refresh()
+    messages = follow(channel, None, datetime.now(UTC) + timedelta(minutes=1), lambda: datetime.now(UTC))
+    first = await anext(messages)
+    channel.wake()
+    async with asyncio.timeout(30):
+        await channel.run(lambda: 30.0)
+        rest = [message async for message in messages]
+
+    assert isinstance(first, UsageChanged)
+    assert rest == [Ended(reason=EndReason.TOO_LARGE)]
