@@ -141,12 +141,17 @@ def cheaper(content: bytes, name: str) -> tuple[bytes, str, str]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "one line"])
 def test_a_file_that_is_no_longer_one_says_so(finance: Finance, s3: ObjectStore, name: str, damage: str) -> None:
-    """Cut off, emptied, or something else altogether: an answer, not an error."""
+    """Cut off, emptied, or something else altogether, without an end of a line too: an answer, not an error."""
     job = finance.api.finished(granularity="daily", format=name)
     content = finance.api.download(job).content
-    broken = {"cut": content[: len(content) * 2 // 3], "empty": b"", "other": b"\x00\xff\n" * 40_000}[damage]
+    broken = {
+        "cut": content[: len(content) * 2 // 3],
+        "empty": b"",
+        "other": b"\x00\xff\n" * 40_000,
+        "one line": gzip.compress(b"x" * 3_000_000) if name == "csv.gz" else b"x" * 3_000_000,
+    }[damage]
     key = f"analytics/exports/{finance.api.org_id}/{job['jobId']}.{name}"
     s3.client.put_object(s3.bucket, key, io.BytesIO(broken), len(broken))
 

@@ -80,10 +80,16 @@ async def _hashed(pieces: AsyncIterator[bytes]) -> tuple[int, str]:
 async def _passed_on(pieces: AsyncIterator[bytes], reader: asyncio.StreamWriter) -> AsyncIterator[bytes]:
     async for piece in pieces:
         yield piece
-        with suppress(ConnectionError):  # it has given up, and says why in its answer
-            reader.write(piece)
-            await reader.drain()
+        await _give(reader, piece)
     reader.close()
+
+
+async def _give(reader: asyncio.StreamWriter, data: bytes) -> None:
+    if reader.is_closing():  # it has given up, and says why in its answer
+        return
+    with suppress(ConnectionError):
+        reader.write(data)
+        await reader.drain()
 
 
 @asynccontextmanager
@@ -118,8 +124,7 @@ async def _answer(process: _Reader, read: Callable[[int, int], Awaitable[bytes]]
             return f"its rows could not be read: {said['error']}"
         if read is None or "offset" not in said:
             return _rows(said)
-        process.stdin.write(await read(said["offset"], said["length"]))
-        await process.stdin.drain()
+        await _give(process.stdin, await read(said["offset"], said["length"]))
 
 
 def _rows(said: dict[str, Any]) -> Rows | str:

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any, BinaryIO
 
 import msgspec
@@ -74,7 +75,8 @@ def add(sums: dict[Any, list[int]], key: Any, numbers: list[int]) -> None:
 
 def csv_rows(source: Any, times: str, names: list[str]) -> Iterator[Row]:
     """CSV as RFC 4180 has it; an apostrophe that disarms a formula is dropped."""
-    reader = csv.reader(io.TextIOWrapper(source, "utf-8", newline=""), strict=True)
+    text = io.TextIOWrapper(source, "utf-8", newline="")
+    reader = csv.reader(iter(partial(text.readline, LINE_BYTES_MAX), ""), strict=True)
     header = next(reader, [])
     place = {name: header.index(name) for name in names}
     cost, calls, model, time = place[COST], place.get(CALLS), place.get(MODEL), place[times]
