@@ -12,6 +12,8 @@ STACK = "bench"
 
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 HUGE_PAGE_MB = 2
+# Free memory in small pieces makes no huge page; this puts it together.
+COMPACT = Path("/proc/sys/vm/compact_memory")
 # Beside its pages PostgreSQL shares locks, log buffers and a table of the pages.
 SHARED_BESIDE = 1.1
 
@@ -27,6 +29,7 @@ def _huge_pages(count: int) -> Iterator[None]:
     """Reserves so many for a process that starts meanwhile; those that it took are the machine's again when it ends."""
     try:
         before = HUGE_PAGES.read_text()
+        COMPACT.write_text("1")
         HUGE_PAGES.write_text(str(int(before) + count))
     except OSError:
         yield
