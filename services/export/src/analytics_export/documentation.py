@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar.openapi.spec import OpenAPI, OpenAPIType, Schema
 
+from analytics_core.http.links import add_link
 from analytics_export.filters import Filters
 from analytics_export.requests import NAMES, CreateExport, Delivery, TimeRange, Webhook
 from analytics_export.responses import (
@@ -32,8 +33,20 @@ _STRUCTS = (
 )  # fmt: skip
 
 
+_OF_EXPORT = ("getExport", "cancelExport", "downloadExport", "getExportManifest", "verifyExport", "followExport")
+_OF_SCHEDULE = ("getExportSchedule", "changeExportSchedule", "deleteExportSchedule")
+
+
 def complete(document: OpenAPI) -> None:
-    """Describe every struct of this API. Raises `KeyError` for one that the document lacks."""
+    """Describe every struct of this API, and where its answers lead. Raises `KeyError` for what the document lacks."""
+    for targets, name, created, listed in (
+        (_OF_EXPORT, "jobId", "createExport", "listExports"),
+        (_OF_SCHEDULE, "scheduleId", "createExportSchedule", "listExportSchedules"),
+    ):
+        for source, place in ((created, ""), (listed, "items/0/")):
+            values = {"path.orgId": "$request.path.orgId", f"path.{name}": f"$response.body#/{place}{name}"}
+            for target in targets:
+                add_link(document, source, target, values)
     for struct in _STRUCTS:
         schema: Schema = document.components.schemas[struct.__name__]
         schema.description = inspect.getdoc(struct)

@@ -21,6 +21,7 @@ from analytics_core.http.guards import (
     provide_platform_scope,
     provide_scope,
 )
+from analytics_core.http.links import link_pages
 from analytics_core.http.money import DecimalSchema
 from analytics_core.http.problems import EXCEPTION_HANDLERS, MEDIA_TYPE
 from analytics_core.http.rate_limits.headers import RateLimitHeaders, document_rate_limits
@@ -85,6 +86,7 @@ def build_app(
     )
     _drop_foreign_errors(app.openapi_schema)
     document_rate_limits(app.openapi_schema)
+    link_pages(app.openapi_schema)
     check_routes_are_guarded(handler for route in app.routes for handler in getattr(route, "route_handlers", []))
     return app
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 
 from analytics_core.access import Action, OrgScope
@@ -29,11 +30,17 @@ _slots = asyncio.Semaphore(VERIFICATIONS_MAX)
     opt={"action": Action.EXPORTS_READ},
     operation_id="getExportManifest",
     summary="Read an export's manifest",
-    response_description="The manifest, byte for byte; its schema is contracts/exports/manifest.v1.schema.json",
     media_type=MediaType.JSON,
     tags=["exports"],
     security=BEARER,
-    responses=problem_responses(401, 403, 404, 409, 503),
+    responses={
+        200: ResponseSpec(
+            data_container=dict[str, Any],
+            description="The manifest, byte for byte; its schema is contracts/exports/manifest.v1.schema.json",
+            generate_examples=False,
+        )
+    }
+    | problem_responses(401, 403, 404, 409, 503),
 )
 async def get_export_manifest(
     job_id: Annotated[UUID, PathParameter(name="jobId")],

@@ -14,6 +14,7 @@ from litestar.openapi.spec import (
 )
 
 from analytics_core.events import COST_CENTS_MAX, INT_MAX, REQUIRED_FIELDS
+from analytics_core.http.links import add_link
 from analytics_ingest.event_bodies import CLOUD_EVENT, CLOUD_EVENTS, JSON, LINES
 from analytics_ingest.limits import HTTP_EVENTS_MAX
 
@@ -104,5 +105,11 @@ class EventsOperation(Operation):
 
 
 def document_events(app: Litestar) -> None:
-    """Add the event to the application's OpenAPI document, for the operations above to refer to."""
+    """Add the event, which the operations above refer to, and what leads where to the application's document."""
     app.openapi_schema.components.schemas["UsageEvent"] = EVENT
+    for closed in ("ReplayRequest", "Filter"):
+        app.openapi_schema.components.schemas[closed].additional_properties = False
+    add_link(app.openapi_schema, "validateEvents", "publishEvents", {}, "$request.body")
+    letter = "$response.body#/items/0/deadLetterId"
+    add_link(app.openapi_schema, "listDeadLetters", "getDeadLetter", {"path.deadLetterId": letter})
+    add_link(app.openapi_schema, "listDeadLetters", "replayDeadLetters", {}, {"deadLetterId": letter, "dryRun": True})
