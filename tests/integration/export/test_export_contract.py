@@ -38,14 +38,21 @@ def make_meaningful(case: schemathesis.Case[Any]) -> None:
         return
     case.query = {name: value for name, value in (case.query or {}).items() if name != "cursor"}
     if isinstance(case.body, dict):
-        start = datetime(2026, 3, 1, tzinfo=UTC)
-        case.path_parameters = {"orgId": str(uuid4())}
-        case.body |= {
-            "timeRange": {"start": start.isoformat(), "end": (start + timedelta(days=31)).isoformat()},
-            "models": [],
-            "filters": {"status": ["error"]},
-            "template": "full",
-            "groupBy": None,
-            "timezone": "Europe/Berlin",
-            "delivery": {"type": "s3"},
-        }
+        case.path_parameters = {**case.path_parameters, "orgId": str(uuid4())}
+        case.body = meaningful_body(case.operation.definition.raw["operationId"], case.body)
+
+
+def meaningful_body(operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    """A body whose parts fit each other."""
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    # No host may be called here.
+    body = body | ({"webhook": None} if "webhook" in body else {})
+    question: dict[str, Any] = {"models": [], "filters": {"status": ["error"]}, "template": "full", "groupBy": None}
+    if operation == "createExport":
+        times = {"start": start.isoformat(), "end": (start + timedelta(days=31)).isoformat()}
+        return body | question | {"timeRange": times, "timezone": "UTC", "delivery": {"type": "s3"}}
+    export = question | {"timezone": "UTC"}
+    fitting = {"cron": "daily", "export": export, "delivery": {"type": "s3"}, "start": None}
+    return {name: fitting.get(name, value) for name, value in body.items()} | (
+        {"cron": "daily", "export": export} if operation == "createExportSchedule" else {}
+    )
