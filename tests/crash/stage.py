@@ -41,7 +41,7 @@ class CrashStage(IngestStage):
         }[service]
         armed = {} if point is None else {"CRASH_POINT": point, "CRASH_AFTER": str(after), "CRASH_ACTION": action}
         sabotage = ",".join(filter(None, (without, self.sabotage)))
-        variables = self.env(**own, **armed, CRASH_SABOTAGE=sabotage, **env)
+        variables = self.env(**(own | armed | {"CRASH_SABOTAGE": sabotage} | env))
         return self.processes.start(f"analytics-{service}", variables, wait=False, launcher=LAUNCHER)
 
     async def died(self, process: ServiceProcess, point: str) -> None:
