@@ -26,9 +26,10 @@ import httpx
 import psycopg
 
 from tests.integration.export.running import COUNTS, ExportApi, environment
+from tests.perf.load.servers import bench_servers
 from tests.support import stack_places
 from tests.support.processes import ServiceProcesses
-from tests.support.stack import Database, ObjectStore, start_servers
+from tests.support.stack import Database, ObjectStore
 
 START, HOURS = datetime(2026, 1, 1, tzinfo=UTC), 1_000
 END = START + timedelta(hours=HOURS)
@@ -134,7 +135,7 @@ def free_port() -> int:
 
 
 def bench(options: argparse.Namespace) -> dict[str, float]:
-    servers = start_servers()
+    servers = bench_servers()
     found: dict[str, float] = {}
     with ExitStack() as stack:
         place = stack.enter_context(stack_places.database(servers))

@@ -28,8 +28,9 @@ from analytics_core.database import WriteDatabase
 from analytics_rollup.dimensions import fold_dimensions
 from analytics_rollup.fold import Claim, Fold, fold
 from analytics_rollup.reconcile import CHECKS
+from tests.perf.load.servers import bench_servers
 from tests.support import stack_places
-from tests.support.stack import Database, start_servers
+from tests.support.stack import Database
 
 Stage = Callable[[WriteDatabase, Claim], Awaitable[Fold | None]]
 
@@ -265,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--late", type=int, default=20_000, help="late events (20,000)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     options = parser.parse_args(arguments)
-    with stack_places.database(start_servers()) as place:
+    with stack_places.database(bench_servers()) as place:
         result = asyncio.run(bench(place, options))
     if options.json:
         say(json.dumps(result))
