@@ -82,7 +82,7 @@ def test_the_capacity_table_follows_from_the_figures() -> None:
         float(value) for value in re.findall(r"\| ([\d.]+) (?:µs|bytes) \|", page)
     )
     rows = []
-    for rate in (300, 3_000, 15_000, 33_000, 100_000):
+    for rate in (300, 3_000, 15_000, 55_000, 100_000):
         cores = [f"{rate * cost_us / 1e6:.2f}" for cost_us in (postgres, ingest, rollup, rabbitmq)]
         disk = [f"{rate * 86_400 * size / 1e9:,.0f} GB" for size in (stored, streamed)]
         rows.append(f"| {' | '.join([f'{rate:,}', f'{rate * 86_400 / 1e6:,.0f} million', *cores, *disk])} |")
