@@ -41,6 +41,8 @@ IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
         name=KEY, required=False, max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX,
+        # Documented alone: `creating` checks it with a better message. HTTP takes away spaces at both ends.
+        schema_extra={"pattern": "^[!-~]([ -~]*[!-~])?$"},
         description="Names this request, so that it can be sent again without asking for a second export.",
     ),
 ]  # fmt: skip
