@@ -34,7 +34,7 @@ def _ingest() -> Litestar:
 def _query_api() -> Litestar:
     from analytics_query_api.wiring import build_http_app
 
-    return build_http_app(None, Dependencies({}), None, None, None)
+    return build_http_app(None, Dependencies({}), None, None, None, None)
 
 
 def _rollup() -> Litestar:

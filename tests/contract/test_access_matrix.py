@@ -85,7 +85,7 @@ def applications(guard: AccessGuard) -> dict[str, Litestar]:
     names = ("settings", "database", "store", "wakeups", "followers")
     return {
         "ingest": build_ingest(Dependencies({}), guard),
-        "query-api": build_query_api(guard, Dependencies({}), None, None, None),
+        "query-api": build_query_api(guard, Dependencies({}), None, None, None, None),
         "export": build_export(guard, Dependencies({}), dict.fromkeys(names)),
         "rollup": build_rollup(Dependencies({})),
     }

@@ -6,8 +6,10 @@ latencies, so 250 organisations have 1,220 active pairs of organisation and mode
 
 Load: an open model. Requests start at a fixed rate whether or not earlier ones are answered, and count from when they
 should have started; organisations are drawn by Zipf's law too, so that a sixth of the requests is for the largest one.
-Nothing is cached between requests but the database's pages. Latency is that of the client, without compression. Beside
-it stands the processor time of an answer, of the service and of all of PostgreSQL: it says more on a busy machine.
+The service holds nothing between requests but days by the hour (usage_7d_hourly, of a week that is asked for again and
+again, as dashboards do); usage_7d_hourly_first is the same where no day is held. Latency is that of the client, without
+compression. Beside it stands the processor time of an answer, of the service and of all of PostgreSQL: it says more on
+a busy machine.
 """
 
 import argparse
@@ -18,17 +20,20 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
 
 import psycopg
 
 from analytics_core.access import scope_for_accepted_job
+from analytics_core.query.zones import has_whole_hours
 from analytics_query_api.cache import FreshnessCache, redis_client
 from analytics_query_api.freshness import ModelFacts, PipelineFacts
 from tests.perf.load.account import Account, Stretch
@@ -53,10 +58,16 @@ class Kind:
     rate: float
     target_ms: float | None
     parameters: dict[str, str]
+    zones: Iterator[str] | None = None
+    """A question each: the service holds no days of it from a question before."""
 
 
+NOW = datetime.now(UTC)
+# With the hours of UTC, so that a question costs the same in all of them.
+ZONES = sorted(zone for zone in available_timezones() if "/" in zone and has_whole_hours(ZoneInfo(zone), NOW, NOW))
 KINDS = (
     Kind("usage_7d_hourly", "usage", 7, 5, 25, {"granularity": "hour", "groupBy": "model"}),
+    Kind("usage_7d_hourly_first", "usage", 7, 5, None, {"granularity": "hour", "groupBy": "model"}, cycle(ZONES)),
     Kind("usage_7d_daily", "usage", 7, 20, 10, {"granularity": "day", "groupBy": "model"}),
     Kind("reliability_7d", "reliability", 7, 10, 40, {"granularity": "day"}),
     Kind("reliability_7d_hourly", "reliability", 7, 2, None, {"granularity": "hour"}),
@@ -106,6 +117,8 @@ def requests(kind: Kind, count: int, until: datetime, rng: random.Random) -> lis
     paths = []
     for rank in rng.choices(range(1, ORGS + 1), weights, k=count):
         parameters = dict(kind.parameters)
+        if kind.zones:
+            parameters["timezone"] = next(kind.zones)
         if kind.days:
             end = until - timedelta(minutes=rng.randrange(60))
             parameters |= {"start": _text(end - timedelta(days=kind.days)), "end": _text(end)}

@@ -197,6 +197,15 @@ SERVICES = Dashboard(
             ],
         ),
         Panel(
+            "Days of usage by the hour",
+            "Days a second that dashboards' questions were made of: held in memory since the last time, or read anew.",
+            "none",
+            [
+                Query("sum(rate(analytics_query_days_held_total[$__rate_interval]))", "held"),
+                Query("sum(rate(analytics_query_days_read_total[$__rate_interval]))", "read"),
+            ],
+        ),
+        Panel(
             "Open files",
             "File descriptors in use by each replica: connections, mostly.",
             "none",

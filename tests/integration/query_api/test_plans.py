@@ -16,7 +16,7 @@ from analytics_core.access import OrgScope, PlatformScope, scope_for_accepted_jo
 from analytics_core.database import ReadDatabase
 from analytics_core.query.plan import plan_series, plan_total
 from analytics_core.query.question import Dimension, Question
-from analytics_core.query.shape import Order
+from analytics_core.query.shape import Form, Order
 from analytics_core.query.statements import Position, Statement, series_statement, total_statement
 from analytics_core.query.zones import Granularity
 from analytics_query_api.queries.series import RELIABILITY, RELIABILITY_POINT, USAGE, USAGE_POINT
@@ -70,11 +70,11 @@ def series(
     columns: tuple[str, ...] = USAGE_POINT,
     after: Position | None = None,
     orgs: Sequence[UUID] | None = None,
+    form: Form | None = None,
 ) -> Case:
     plan = plan_series(asked, PROGRESS, after.bucket if after else None)
-    statement = series_statement(
-        orgs or SCOPE, asked, plan, columns, after=after, limit=1_001, in_columns="bins" not in columns
-    )
+    form = form or (Form.ROWS if "bins" in columns else Form.COLUMNS)
+    statement = series_statement(orgs or SCOPE, asked, plan, columns, after=after, limit=1_001, form=form)
     return Case(statement, PLATFORM if orgs else SCOPE)
 
 
@@ -100,6 +100,7 @@ CASES = {
     "a later page": series(question("hour", "UTC", 7, MODEL), after=Position(("m",), END - timedelta(days=1))),
     "hours": series(question("hour", "UTC", 7), RELIABILITY_POINT),
     "days": series(question("day", "UTC", 30, MODEL)),
+    "whether days have changed": series(question("day", "UTC", 30, MODEL), form=Form.DAYS),
     "days elsewhere": series(question("day", "Europe/Berlin", 7)),
     "days in a zone of half hours": series(question("day", "Asia/Kolkata", 7)),
     "hours in a zone of half hours": series(question("hour", "Asia/Kolkata", 7)),

@@ -6,8 +6,9 @@ import random
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import jsonschema
 import psycopg
@@ -108,6 +109,48 @@ async def test_a_repair_touches_only_what_differs(place: Database, folded: Write
     after = revisions(place)
 
     assert after == (before[0], before[1] + 1)
+
+
+async def test_a_day_never_stays_as_it_is_when_one_of_its_hours_changes(place: Database, folded: WriteDatabase) -> None:
+    """Who holds a day's hours looks at the day alone: late events and repairs, even of an hour whose day was right."""
+    for number, statement in enumerate(DAMAGES.values()):
+        before = hours_by_day(place), days(place)
+        damage(place, statement, number=number * 7)
+        damaged = hours_by_day(place)
+        for day in TWO_DAYS.days():
+            await repair(folded, day)
+        changed = {day for day in damaged | before[0] if damaged.get(day) != hours_by_day(place).get(day)}
+        assert changed
+        assert all(days(place)[day] != before[1][day] for day in changed)
+
+    hours, stored = hours_by_day(place), days(place)
+    for event in EVENTS[:5]:
+        store(place.dsn("analytics_ingest"), [Batch([event])])
+        await fold_all(folded)
+        changed = {day for day, content in hours_by_day(place).items() if hours.get(day) != content}
+        assert changed
+        assert all(days(place)[day] != stored.get(day) for day in changed)
+
+
+def hours_by_day(place: Database) -> dict[tuple[UUID, datetime], str]:
+    """The hours of each organisation and day, as a text."""
+    return _contents(place, "usage_hourly")
+
+
+def days(place: Database) -> dict[tuple[UUID, datetime], str]:
+    """What a day's rows say."""
+    return _contents(place, "usage_daily")
+
+
+def _contents(place: Database, table: str) -> dict[tuple[UUID, datetime], str]:
+    columns = "model_id, invocations, error_count, cost_microcents, input_tokens, revision, revised_at"
+    with psycopg.connect(place.owner_dsn) as connection:
+        rows = connection.execute(
+            "SELECT org_id, date_bin('1 day', bucket_start, 'epoch'),"
+            f" string_agg(row(bucket_start, {columns})::text, ';' ORDER BY bucket_start, model_id)"
+            f" FROM analytics.{table} GROUP BY 1, 2".encode()
+        ).fetchall()
+    return {(org_id, day): content for org_id, day, content in rows}
 
 
 def revisions(place: Database) -> tuple[int, int]:

@@ -32,11 +32,13 @@ def answer_series(
     The watermark alone makes no new answer: it moves every second, and an old one stays true.
     """
     # What grows with the page is encoded once; the rest, with and without the watermark, is small.
-    series = JSON.encode(report.series)
+    given: Any = report.series
+    series = given if isinstance(given, msgspec.Raw) else JSON.encode(given)
     rest = msgspec.structs.replace(report, series=[])
     still = msgspec.structs.replace(rest, freshness=msgspec.structs.replace(rest.freshness, watermark=None))
-    digest = hashlib.sha256(JSON.encode(still) + series)
-    if request.accept.best_match(["application/json", CSV]) == CSV:
+    digest = hashlib.sha256(JSON.encode(still))
+    digest.update(series)
+    if wants_csv(request):
         digest.update(CSV.encode())
         kind = UsagePoint if isinstance(report, UsageReport) else ReliabilityPoint
         body = to_csv(report.series, kind, selection.question.group_by)
@@ -45,6 +47,11 @@ def answer_series(
     whole: Any = msgspec.structs.replace(rest, series=cast("Any", msgspec.Raw(series)))
     body = JSON.encode(whole)
     return _conditional(request, body, "application/json", digest.hexdigest(), {})
+
+
+def wants_csv(request: Request[Any, Any, Any]) -> bool:
+    """Whether the series is wanted as CSV; otherwise it is JSON."""
+    return request.accept.best_match(["application/json", CSV]) == CSV
 
 
 def answer(request: Request[Any, Any, Any], report: Report) -> Response[Report]:

@@ -26,6 +26,10 @@ PAGE_ENTRIES_DEFAULT = 100
 PAGE_ENTRIES_MAX = 1_000
 FILL_GROUPS_MAX = 1_000
 
+# A day by the hour of 40 models is 320 KB.
+HELD_DAYS_BYTES_MAX = 64 * 2**20
+HELD_DAYS_SECONDS_MAX = 600.0
+
 FILTER_VALUES_MAX = 100
 VALUE_CHARACTERS_MAX = 200
 # A position holds one value of at most 800 bytes of UTF-8 for each of six dimensions, a bucket and a digest, in base64.

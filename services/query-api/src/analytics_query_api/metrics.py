@@ -30,6 +30,14 @@ QUERIES_REFUSED = Counter(
     "analytics_query_refused_total",
     "Requests answered with 503 because too many waited already: raise DATABASE_POOL_SIZE or add replicas.",
 )
+DAYS_READ = Counter(
+    "analytics_query_days_read_total", "Days of usage by the hour that were read, new or changed since the last time."
+)
+DAYS_HELD = Counter(
+    "analytics_query_days_held_total",
+    "Days of usage by the hour that were answered as they were read before; few beside those read: more organisations"
+    " ask than fit into memory, which costs processor time alone.",
+)
 AUDIT_LINKS = Counter("analytics_audit_links_total", "Audit records that got their link in the chain of this process.")
 AUDIT_UNLINKED = Gauge(
     "analytics_audit_unlinked_records",

@@ -88,15 +88,19 @@ def local_time(instant: datetime, question: Question) -> str:
     return instant.astimezone(question.zone).isoformat()
 
 
+def first_open(question: Question, watermark: datetime | None) -> datetime:
+    """Where the first bucket starts that is not finalized; the end of the last one where all of them are."""
+    bounds = question.bounds() or (question.start,)
+    # Buckets are finalized up to some time, none after it.
+    return bounds[bisect_left(bounds[1:], True, key=lambda end: not is_finalized(end, watermark))]
+
+
 def bucket_labels(question: Question, watermark: datetime | None) -> Callable[[datetime], tuple[Any, Any]]:
     """Start and confidence of a bucket."""
-    bounds = question.bounds()
-    # Buckets are finalized up to some time, none after it.
-    finalized = bisect_left(bounds[1:], True, key=lambda end: not is_finalized(end, watermark))
-    first_open = bounds[finalized] if bounds else None
+    open_from = first_open(question, watermark)
 
     def label(bucket: datetime) -> tuple[Any, Any]:
-        is_open = first_open is None or bucket >= first_open
+        is_open = bucket >= open_from
         start = msgspec.Raw(b'"%s"' % local_time(bucket, question).encode())
         return start, Confidence.ESTIMATED if is_open else Confidence.FINALIZED
 

@@ -14,6 +14,7 @@ from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, 
 from analytics_query_api.latencies import percentiles
 from analytics_query_api.paging import encode_cursor
 from analytics_query_api.points import NEVER_ABSENT, cents, reliability_points, usage_points
+from analytics_query_api.queries.page import Encoded, Page
 from analytics_query_api.queries.series import Answer
 from analytics_query_api.responses import (
     Confidence,
@@ -37,13 +38,17 @@ _error_group: Callable[..., ErrorGroup] = ErrorGroup
 """By position, several fields at once: more than the type checker follows."""
 
 
-def usage_report(scope: Scope, selection: Selection, answer: Answer) -> UsageReport:
+def usage_report(scope: Scope, selection: Selection, answer: Answer[Page] | Answer[Encoded]) -> UsageReport:
     """The answer for a page of usage."""
     question, watermark = selection.question, answer.freshness.watermark
+    points = answer.points
+    series: Any = (
+        points.json if isinstance(points, Encoded) else usage_points(points.first(selection.limit), question, watermark)
+    )
     before = question.previous() if answer.previous is not None else question
     return UsageReport(
         **_series(scope, selection, answer),
-        series=usage_points(answer.points.first(selection.limit), question, watermark),
+        series=series,
         totals=_usage_totals(answer.totals, question, watermark),
         previous=msgspec.UNSET
         if answer.previous is None
@@ -53,7 +58,7 @@ def usage_report(scope: Scope, selection: Selection, answer: Answer) -> UsageRep
     )
 
 
-def reliability_report(scope: Scope, selection: Selection, answer: Answer) -> ReliabilityReport:
+def reliability_report(scope: Scope, selection: Selection, answer: Answer[Page]) -> ReliabilityReport:
     """The answer for a page of reliability."""
     question, watermark = selection.question, answer.freshness.watermark
     before = question.previous() if answer.previous is not None else question
@@ -156,8 +161,8 @@ def freshness_report(
     )
 
 
-def _series(scope: Scope, selection: Selection, answer: Answer) -> dict[str, Any]:
-    question = selection.question
+def _series(scope: Scope, selection: Selection, answer: Answer[Page] | Answer[Encoded]) -> dict[str, Any]:
+    question, points = selection.question, answer.points
     return {
         "org_id": scope.org_id if isinstance(scope, OrgScope) else None,
         "granularity": question.granularity,
@@ -165,7 +170,9 @@ def _series(scope: Scope, selection: Selection, answer: Answer) -> dict[str, Any
         "start": question.start,
         "end": question.end,
         "freshness": answer.freshness,
-        "next_cursor": _next_cursor(selection, len(answer.points), lambda: answer.points.position(selection.limit - 1)),
+        "next_cursor": None
+        if isinstance(points, Encoded)
+        else _next_cursor(selection, len(points), lambda: points.position(selection.limit - 1)),
     }
 
 

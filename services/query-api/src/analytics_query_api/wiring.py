@@ -20,7 +20,8 @@ from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped
 from analytics_query_api.audit.chain import Chainer
 from analytics_query_api.audit.hashing import ChainKeys
 from analytics_query_api.cache import FreshnessCache, redis_client
-from analytics_query_api.limits import AUDIT_POOL_SIZE
+from analytics_query_api.days import HeldDays
+from analytics_query_api.limits import AUDIT_POOL_SIZE, HELD_DAYS_BYTES_MAX, HELD_DAYS_SECONDS_MAX
 from analytics_query_api.live.hub import LiveHub
 from analytics_query_api.reader import Reader
 from analytics_query_api.routes import ROUTES
@@ -89,6 +90,7 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
             reader,
             cache,
             live,
+            HeldDays(HELD_DAYS_BYTES_MAX, HELD_DAYS_SECONDS_MAX),
         )
         yield Resources(app, dependencies, audit, folds, live, Chainer(audit_database, ChainKeys(settings.chain_keys)))
 
@@ -99,6 +101,7 @@ def build_http_app(
     reader: Reader | None,
     cache: FreshnessCache | None,
     live: LiveHub | None,
+    held_days: HeldDays | None,
 ) -> Litestar:
     """The HTTP application; without any of them it can only describe itself."""
     return build_app(
@@ -107,7 +110,7 @@ def build_http_app(
         routes=ROUTES,
         guard=guard,
         dependencies=dependencies,
-        resources={"reader": reader, "freshness_cache": cache, "live": live},
+        resources={"reader": reader, "freshness_cache": cache, "live": live, "held_days": held_days},
     )
 
 

@@ -171,6 +171,8 @@ async def _replace(session: WriteSession, check: Check, hours: Range) -> list[Di
     if found:
         for name in ("remove", "replace"):
             await session.execute(_statements(check)[name], where.start, where.end, where.org_id, *keys)
+        if check.rollup is MODEL.fine:
+            await session.execute(QUERIES["revise_days"], *keys[:2])
     return found
 
 

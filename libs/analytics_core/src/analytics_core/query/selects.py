@@ -42,6 +42,8 @@ _FAILED = ("error_count", "timeout_count", "throttled_count")
 _LATEST = ("revised_at", "last_event_at")
 # `array_send` writes 20 bytes before the elements: dimensions, flags, type, and the bounds of the one dimension.
 _FIRST_ELEMENT = literal_column("21", Integer)
+_DAY: ColumnElement[Any] = literal_column("INTERVAL '1 day'")
+_EPOCH: ColumnElement[Any] = literal_column("'epoch'::timestamptz")
 _NO_BYTES = literal_column("''::bytea", type_=LargeBinary)
 
 
@@ -92,6 +94,30 @@ def in_columns(points: Select[Any], shape: Shape) -> Select[Any]:
         func.array_send(func.array_agg(numbers)).label("numbers"),
         *(func.array_agg(rows.c[name]).label(name) for name in shape.columns if name in _LATEST),
     )
+
+
+def in_days(points: Select[Any], shape: Shape) -> Select[Any]:
+    """A row for each UTC day: `day`, the number of its `points`, and the `version` that all their values hash to.
+
+    Equal versions are equal points, but for one change in 2^64.
+    """
+    rows = points.subquery("points")
+    # Each hash is the seed of the next, so that a point's values count in their places; the points of a day are a set.
+    version: ColumnElement[Any] = literal_column("0", BigInteger)
+    for name in ("bucket_start", *shape.columns):
+        version = _hashed(rows.c[name], name, version)
+    for item in shape.group_by:
+        version = func.hashtextextended(rows.c[item.column], version)
+    day: ColumnElement[Any] = func.date_bin(_DAY, rows.c.bucket_start, _EPOCH).label("day")
+    return select(day, func.count().label("points"), func.bit_xor(version).label("version")).group_by(day).order_by(day)
+
+
+def _hashed(value: ColumnElement[Any], name: str, seed: ColumnElement[Any]) -> ColumnElement[Any]:
+    if name == "bucket_start" or name in _LATEST:
+        # Microseconds of today fit a float. A hash of null would be null, and leave the whole point out.
+        time = func.coalesce(func.date_part(literal_column("'epoch'"), value), literal_column("0"))
+        return func.hashfloat8extended(time, seed, type_=BigInteger)
+    return func.hashint8extended(cast(value, BigInteger), seed, type_=BigInteger)
 
 
 def _limited(found: Select[Any], shape: Shape) -> Select[Any]:

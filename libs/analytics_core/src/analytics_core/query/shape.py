@@ -23,6 +23,14 @@ class Order(StrEnum):
     FAILED = "failed"
 
 
+class Form(StrEnum):
+    """How a series comes: a row for each point, one row of columns, or of each day only what its points hash to."""
+
+    ROWS = "rows"
+    COLUMNS = "columns"
+    DAYS = "days"
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Everything that the text of a statement depends on."""
@@ -37,4 +45,4 @@ class Shape:
     continued: bool = False
     limited: bool = False
     one_org: bool = True
-    in_columns: bool = False
+    form: Form = Form.ROWS

@@ -17,8 +17,8 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from analytics_core.access import OrgScope
 from analytics_core.query.plan import Plan
 from analytics_core.query.question import Question
-from analytics_core.query.selects import grouped, in_columns, plain
-from analytics_core.query.shape import Buckets, Order, Shape
+from analytics_core.query.selects import grouped, in_columns, in_days, plain
+from analytics_core.query.shape import Buckets, Form, Order, Shape
 
 _DIALECT: Any = asyncpg.dialect()  # type: ignore[no-untyped-call]
 
@@ -49,19 +49,18 @@ def series_statement(
     *,
     after: Position | None = None,
     limit: int | None = None,
-    in_columns: bool = False,
+    form: Form = Form.ROWS,
 ) -> Statement:
     """One row for each bucket and group with calls: `bucket_start`, the groups' columns, then `columns`; in that order.
 
     `columns` are names of `tables.SUMS`, `revision`, `revised_at`, `first_event_at`, `last_event_at`, `bins` and
     `counts` (see `selects`). With `after`, the plan has to be that since the bucket of that position.
-    `in_columns` gives the same as one row, see `selects.in_columns`; not for `first_event_at` and histograms.
+    `Form.COLUMNS` gives the same as one row, see `selects.in_columns`, and `Form.DAYS` a row a day that tells whether
+    its points have changed, see `selects.in_days`; both not for `first_event_at` and histograms.
     """
     buckets = Buckets.CELLS if plan.bounds is None else Buckets.BOUNDS
     is_plain = plan.is_plain(question.group_by) and isinstance(scope, OrgScope)
-    return _statement(
-        scope, question, plan, columns, buckets, is_plain=is_plain, after=after, limit=limit, in_columns=in_columns
-    )
+    return _statement(scope, question, plan, columns, buckets, is_plain=is_plain, after=after, limit=limit, form=form)
 
 
 def total_statement(
@@ -91,7 +90,7 @@ def _statement(
     order: Order = Order.KEY,
     after: Position | None,
     limit: int | None,
-    in_columns: bool = False,
+    form: Form = Form.ROWS,
 ) -> Statement:
     if not plan.parts:
         raise ValueError("a question without buckets needs no statement")
@@ -107,7 +106,7 @@ def _statement(
         continued=after is not None and bool(question.group_by),
         limited=limit is not None,
         one_org=isinstance(scope, OrgScope),
-        in_columns=in_columns,
+        form=form,
     )
     sql, names = _compiled(shape)
     values = {**_values(scope, question, plan, after), "row_limit": limit}
@@ -117,8 +116,10 @@ def _statement(
 @cache
 def _compiled(shape: Shape) -> tuple[str, tuple[str, ...]]:
     select: Select[Any] = plain(shape) if shape.is_plain else grouped(shape)
-    if shape.in_columns:
+    if shape.form is Form.COLUMNS:
         select = in_columns(select, shape)
+    elif shape.form is Form.DAYS:
+        select = in_days(select, shape)
     result: Any = select.compile(dialect=_DIALECT)
     return str(result), tuple(result.positiontup)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -33,7 +34,7 @@ class Page:
 
     @classmethod
     def of_columns(cls, row: Any, groups: int, names: Sequence[str]) -> "Page":
-        """The one row of `series_statement(in_columns=True)`."""
+        """The one row of `series_statement(form=Form.COLUMNS)`."""
         if row is None or row["numbers"] is None:
             return cls.of_rows([], groups, names)
         others = [name for name in names if name in row.keys()]  # noqa: SIM118 — of a record, `in` looks at values
@@ -61,6 +62,17 @@ class Page:
     def position(self, number: int) -> Position:
         """Behind a point."""
         return Position(tuple(str(values[number]) for values in self.groups), bucket=self.buckets[number])
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """All points of a series, as they stand in an answer."""
+
+    json: msgspec.Raw
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
 
 
 def _elements(array: bytes, dimensions: int) -> npt.NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from analytics_core.access import OrgScope
@@ -13,7 +13,7 @@ from analytics_core.query.tables import COUNTS, SUMS
 from analytics_query_api.freshness import Freshness
 from analytics_query_api.queries.filling import fill_page
 from analytics_query_api.queries.freshness import organisations, read_state
-from analytics_query_api.queries.page import Page
+from analytics_query_api.queries.page import Encoded, Page
 from analytics_query_api.queries.source import Source
 from analytics_query_api.selection import Scope, Selection
 
@@ -24,11 +24,14 @@ USAGE_POINT = (*SUMS, "revision", "revised_at")
 RELIABILITY_POINT = (*COUNTS, "revision", "bins", "counts")
 
 
+Points = TypeVar("Points", Page, Encoded)
+
+
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Generic[Points]):
     """Points (one more than the page has where there is a next one), rows of totals, and how fresh they are."""
 
-    points: Page
+    points: Points
     totals: Any
     previous: Any | None
     freshness: Freshness
@@ -41,7 +44,7 @@ async def read_series(
     now: datetime,
     points: tuple[str, ...],
     totals: tuple[str, ...],
-) -> Answer:
+) -> Answer[Page]:
     """The answer for a selection; raises `InvalidRequest` where more groups would have to be filled than may be."""
     state = await read_state(session, scope, now)
     source = Source(session, await _visible(session, scope, selection), state.progress)
@@ -52,14 +55,15 @@ async def read_series(
     ungrouped = question.grouped_by()
     if selection.after is None and len(page) <= selection.limit:
         # The page is the whole series: its sum is the total, in no time.
-        total_plan, total = plan, _added_up(page, totals)
+        total_plan, total = plan, added_up(page, totals)
     else:
         total_plan, total = await source.total(ungrouped, totals)
     previous = (await source.total(ungrouped.previous(), totals))[1] if selection.compare else None
     return Answer(page, total, previous, state.freshness(plan, total_plan))
 
 
-def _added_up(page: Page, names: tuple[str, ...]) -> dict[str, Any]:
+def added_up(page: Page, names: tuple[str, ...]) -> dict[str, Any]:
+    """The sums of a page's numbers, and its histograms one after the other."""
     columns = page.columns
     return {
         name: b"".join(part for part in columns[name] if part) if name in HISTOGRAM else sum(columns[name])

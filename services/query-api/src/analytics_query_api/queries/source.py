@@ -10,7 +10,7 @@ from analytics_core.access import OrgScope
 from analytics_core.database import ReadSession
 from analytics_core.query.plan import Plan, Progress, plan_series, plan_total
 from analytics_core.query.question import Question
-from analytics_core.query.shape import Order
+from analytics_core.query.shape import Form, Order
 from analytics_core.query.statements import Position, series_statement, total_statement
 from analytics_query_api.queries.page import Page
 
@@ -27,9 +27,9 @@ class Source:
     progress: Progress
 
     async def page(
-        self, question: Question, columns: tuple[str, ...], after: Position | None, limit: int
+        self, question: Question, columns: tuple[str, ...], after: Position | None, limit: int | None
     ) -> tuple[Plan, Page]:
-        """The first points behind a position."""
+        """The first points behind a position; all of them without a limit."""
         groups = len(question.group_by)
         since = after.bucket if after else None
         if since is not None and not question.group_by:
@@ -38,14 +38,19 @@ class Source:
         if not plan.parts:
             return plan, Page.of_rows([], groups, columns)
         # All histograms of a page as one value might be more than PostgreSQL has room for in one.
-        in_columns = "bins" not in columns
-        statement = series_statement(
-            self.scope, question, plan, columns, after=after, limit=limit, in_columns=in_columns
-        )
-        if in_columns:
+        form = Form.ROWS if "bins" in columns else Form.COLUMNS
+        statement = series_statement(self.scope, question, plan, columns, after=after, limit=limit, form=form)
+        if form is Form.COLUMNS:
             row = await self.session.fetch_row(statement.sql, *statement.values)
             return plan, Page.of_columns(row, groups, columns)
         return plan, Page.of_rows(await self.session.fetch(statement.sql, *statement.values), groups, columns)
+
+    async def days(self, question: Question, columns: tuple[str, ...]) -> list[Any]:
+        """Of each UTC day of a plain question in days: how many points it has, and what they hash to."""
+        statement = series_statement(
+            self.scope, question, plan_series(question, self.progress), columns, form=Form.DAYS
+        )
+        return await self.session.fetch(statement.sql, *statement.values)
 
     async def total(self, question: Question, columns: tuple[str, ...]) -> tuple[Plan, Any]:
         """One row over the whole range; zeros where there is nothing."""

@@ -8,7 +8,8 @@ from litestar.di import NamedDependency, Provide
 from analytics_core.access import Action, OrgScope, PlatformAction, PlatformScope
 from analytics_core.http.app import API_PREFIX
 from analytics_core.http.problems import problem_responses
-from analytics_query_api.answers import SERIES_ANSWERS, answer_series
+from analytics_query_api.answers import SERIES_ANSWERS, answer_series, wants_csv
+from analytics_query_api.days import HeldDays, read_by_days
 from analytics_query_api.queries.series import USAGE, USAGE_POINT, read_series
 from analytics_query_api.reader import Reader
 from analytics_query_api.reports import usage_report
@@ -33,10 +34,13 @@ async def get_usage(
     org_scope: NamedDependency[OrgScope],
     selection: NamedDependency[Selection],
     reader: NamedDependency[Reader],
+    held_days: NamedDependency[HeldDays],
 ) -> Response[UsageReport]:
     """Series, totals and freshness are of one moment. `totals` is the whole range, whatever the page."""
     async with reader.snapshot(org_scope) as session:
-        found = await read_series(session, org_scope, selection, reader.clock(), USAGE_POINT, USAGE)
+        now = reader.clock()
+        by_days = None if wants_csv(request) else await read_by_days(session, org_scope, selection, now, held_days)
+        found = by_days or await read_series(session, org_scope, selection, now, USAGE_POINT, USAGE)
     return answer_series(request, selection, usage_report(org_scope, selection, found))
 
 

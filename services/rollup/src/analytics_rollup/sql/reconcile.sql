@@ -79,6 +79,17 @@ ON CONFLICT (org_id, bucket_start, model_id) DO UPDATE SET
     revision = stored.revision + 1,
     revised_at = EXCLUDED.revised_at
 
+-- revise_days --
+-- The days of replaced hours ($1 and $2), in the same transaction: who holds a day's hours sees by its own row that they
+-- have changed, even where only the hours were wrong.
+UPDATE analytics.usage_daily AS stored
+SET revision = revision + 1, revised_at = now()
+FROM (
+    SELECT DISTINCT org_id, date_bin('1 day', hour, 'epoch') AS day
+    FROM unnest($1::uuid[], $2::timestamptz[]) AS replaced (org_id, hour)
+) AS days
+WHERE stored.org_id = days.org_id AND stored.bucket_start = days.day
+
 -- totals --
 -- The sums of each organisation that have to be equal, over whole days. Events of batches that wait to be folded are
 -- not meant to be in; those that wait for their dimensions alone are in the first two tables.
