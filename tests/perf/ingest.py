@@ -3,7 +3,8 @@
 Starts servers, ingest and rollup as processes and publishes realistic events open-model: each at its time, whatever has
 become of the ones before. Without --rate it finds the highest rate at which nothing piles up. Then it stops ingest for
 a minute while events go on coming, measures how fast the backlog is taken in, compares with a bare COPY of the same
-rows into an identical table, and fills the table to see whether an event's cost grows with it.
+rows into an identical table, and fills the table with days, and then with busier ones, to see whether an event's cost
+grows with them.
 """
 
 import argparse
@@ -13,11 +14,11 @@ import platform as machine
 import sys
 import time
 from collections.abc import Sequence
-from statistics import mean
+from statistics import mean, median
 
 from tests.perf.load.account import Span, Stretch, rss_mb, total
 from tests.perf.load.platform import Platform, Progress, platform
-from tests.perf.load.storage import bare_copy_rate, fill
+from tests.perf.load.storage import bare_copy_rate, fill_older, fill_recent
 
 FIRST_RATE = 20_000
 STEP_UP = 1.25
@@ -27,7 +28,13 @@ OUTAGE_S = 60
 # Backlogs swing by the batches and folds under way. What the last third of a run has more than the first, in seconds of
 # events: with 0.75 a run of three minutes cannot fall behind by more than 0.6 %.
 SWING_S = 0.75
+# Rows of the whole table, a million of them in yesterday and today; and so many there, as in a table ten times as busy.
 SIZES = (1_000_000, 10_000_000, 50_000_000)
+BUSY = 10_000_000
+ROUNDS = 3
+# A fill ends with a checkpoint, and the first change of a page after one logs all of the page. At full rate that is one
+# page in a hundred events (a checkpoint every 4 GB of log), but one an event right behind it: these are not measured.
+WARM_UP_EVENTS_MAX = 1_000_000
 SAMPLE_EVENTS = 500_000
 BACKLOGS = ("waiting", "unfolded", "without_dimensions")
 PRODUCT = ("ingest", "postgres for ingest", "postgres")
@@ -173,40 +180,61 @@ def catch_up(stage: Platform, rate: float) -> float:
     return result
 
 
-def cost_at(stage: Platform, stored: int, have: int) -> float:
-    """Processor time of ingest and PostgreSQL for an event, in µs, with so many rows in the table."""
-    seconds = fill(stage.database, max(0, stored - have))
+def cost(stage: Platform, name: str, recent: int) -> float:
+    """Processor time of ingest and PostgreSQL for an event, in µs, with so many rows in yesterday and today."""
+    warm_up = min(WARM_UP_EVENTS_MAX, recent // 10)
     stage.publisher.rate = 200_000
     before = stage.publisher.published
-    while stage.publisher.published < before + SAMPLE_EVENTS * 1.2:
+    while stage.publisher.published < before + warm_up + SAMPLE_EVENTS:
         time.sleep(0.2)
     stage.publisher.rate = 0
     time.sleep(2)
-    stage.start("ingest")
     begin = stage.progress()
-    begun = stage.wait_until(lambda progress: progress.committed >= begin.committed + SAMPLE_EVENTS * 0.1)
+    stage.start("ingest")
+    begun = stage.wait_until(lambda progress: progress.committed >= begin.committed + warm_up)
     stretch = Stretch(stage.account)
     done = stage.wait_until(lambda progress: progress.waiting <= 0)
     span, events = stretch.end(), done.committed - begun.committed
     stage.stop("ingest")
-    cost = total(span.per_event_us(events), PRODUCT)
+    found = total(span.per_event_us(events), PRODUCT)
     say(
-        f"  {stored:>11,} rows (filled in {seconds:5.0f} s): {cost:5.2f} µs of processor an event"
-        f" ({', '.join(f'{name} {us:.2f}' for name, us in span.per_event_us(events).items() if name in PRODUCT)});"
+        f"  {name:<22}{found:6.2f} µs of processor an event"
+        f" ({', '.join(f'{part} {us:.2f}' for part, us in span.per_event_us(events).items() if part in PRODUCT)});"
         f" {events / (done.at - begun.at):,.0f} events/s by the clock"
     )
-    return cost
+    return found
 
 
-def flatness(stage: Platform, rows_max: int) -> float | None:
-    """Cost of an event with the most rows over the cost with the fewest; None with one size only."""
+def flatness(small: Platform, large: Platform, rows_max: int) -> dict[str, float | None]:
+    """How much more an event costs in a table of many days, and on busy days.
+
+    Of pairs measured one after the other the median, as a machine that others use, too, changes its pace.
+    """
     say("\nCost of an event as the table grows (rollup stopped, ingest working off a backlog) …")
-    stage.stop("ingest", "rollup")
-    costs, have = [], 0
-    for size in (size for size in SIZES if size <= rows_max):
-        costs.append(cost_at(stage, size, have))
+    small.stop("ingest", "rollup")
+    large.stop("ingest", "rollup")
+    fewest = min(SIZES[0], rows_max)
+    found: dict[str, float | None] = {"flatness_50m_over_1m": None}
+
+    def pairs(stage: Platform, name: str, recent: int) -> float:
+        ratios = []
+        for _ in range(ROUNDS):
+            fill_recent(small.database, fewest)
+            alone = cost(small, f"{fewest:,} rows", fewest)
+            fill_recent(stage.database, recent)
+            ratios.append(cost(stage, name, recent) / alone)
+        say(f"  {name}: {median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)}) times as much")
+        return round(median(ratios), 3)
+
+    have = fewest
+    for size in (size for size in SIZES[1:] if size <= rows_max):
+        seconds = fill_older(large.database, size - have, have - fewest, fewest)
+        say(f"  {size - have:,} rows of the days before, as many a day: {seconds:.0f} s")
         have = size
-    return costs[-1] / costs[0] if len(costs) > 1 else None
+        found["flatness_50m_over_1m"] = pairs(large, f"{size:,} rows", fewest)
+    if rows_max >= BUSY:
+        found["busy_days_over_quiet"] = pairs(large, f"{BUSY:,} in two days", BUSY)
+    return found
 
 
 def environment(stage: Platform) -> str:
@@ -238,9 +266,8 @@ def bench(options: argparse.Namespace) -> dict[str, float | None]:
             "ingest_rss_mb_max": round(max([*held.rss, rss_after]), 1),
         }
     if options.rows:
-        with platform(options.partitions) as stage:
-            growth = flatness(stage, options.rows)
-        result["flatness_50m_over_1m"] = None if growth is None else round(growth, 3)
+        with platform(options.partitions) as small, platform(options.partitions) as large:
+            result |= flatness(small, large, options.rows)
     return result
 
 

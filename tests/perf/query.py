@@ -60,13 +60,15 @@ class Kind:
     parameters: dict[str, str]
     zones: Iterator[str] | None = None
     """A question each: the service holds no days of it from a question before."""
+    before: int = 10
+    """How many questions come before those that count."""
 
 
 NOW = datetime.now(UTC)
 # With the hours of UTC, so that a question costs the same in all of them.
 ZONES = sorted(zone for zone in available_timezones() if "/" in zone and has_whole_hours(ZoneInfo(zone), NOW, NOW))
 KINDS = (
-    Kind("usage_7d_hourly", "usage", 7, 5, 25, {"granularity": "hour", "groupBy": "model"}),
+    Kind("usage_7d_hourly", "usage", 7, 5, 25, {"granularity": "hour", "groupBy": "model"}, before=100),
     Kind("usage_7d_hourly_first", "usage", 7, 5, None, {"granularity": "hour", "groupBy": "model"}, cycle(ZONES)),
     Kind("usage_7d_daily", "usage", 7, 20, 10, {"granularity": "day", "groupBy": "model"}),
     Kind("reliability_7d", "reliability", 7, 10, 40, {"granularity": "day"}),
@@ -137,7 +139,7 @@ async def measure(service: ServiceProcess, account: Account, seconds: float, unt
     write(f"{'question':<26}{'asked/s':>8}{latencies} ms{'cpu':>11} ms{'answer':>11}   target p95")
     async with Load.open(service.url, headers) as load:
         for kind in KINDS:
-            await load.run(requests(kind, 10, until, rng), 5)
+            await load.run(requests(kind, kind.before, until, rng), 5)
             stretch = Stretch(account)
             samples = await load.run(requests(kind, int(kind.rate * seconds), until, rng), kind.rate)
             spent = stretch.end().spent

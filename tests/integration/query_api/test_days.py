@@ -130,15 +130,26 @@ async def test_a_day_that_comes_or_goes_is_seen(api: Api, known: UUID, numbers: 
     assert [point["modelId"] for point in back if point["bucketStart"].startswith("2026-03-08")] == ["late"]
 
 
-async def test_hours_without_their_day_are_read_each_time(api: Api, known: UUID, database: Database) -> None:
-    """A day that is missing is drift, which reconcile finds; nobody can know then whether its hours have changed."""
+async def test_hours_without_their_day_are_not_left_out(api: Api, known: UUID, database: Database) -> None:
+    """A day that is missing is drift, which reconcile finds: what the answer is made of is the hours."""
     before = (await api.get(f"/orgs/{known}/usage", **RANGE)).json()["series"]
     with psycopg.connect(database.superuser_dsn) as connection:
         connection.execute("DELETE FROM analytics.usage_daily WHERE org_id = %s", [known])
 
-    for _ in range(2):
-        with days("read", 4), days("held", 0):
-            assert (await api.get(f"/orgs/{known}/usage", **RANGE)).json()["series"] == before
+    with days("read", 4), days("held", 0):
+        assert (await api.get(f"/orgs/{known}/usage", **RANGE)).json()["series"] == before
+
+
+async def test_days_without_calls_are_held_until_there_is_one(api: Api, numbers: Numbers, org_id: UUID) -> None:
+    """An idle organisation costs one small query, and its next event is seen."""
+    numbers.fold(org_id, [Call(at=FIRST_DAY - timedelta(days=9))])
+    await api.get(f"/orgs/{org_id}/usage", **RANGE)
+    with days("held", 4), days("read", 0):
+        assert (await api.get(f"/orgs/{org_id}/usage", **RANGE)).json()["series"] == []
+    numbers.fold(org_id, [Call(at=FIRST_DAY + timedelta(hours=40))])
+
+    with days("held", 3), days("read", 1):
+        assert len((await api.get(f"/orgs/{org_id}/usage", **RANGE)).json()["series"]) == 1
 
 
 async def test_a_held_day_is_finalized_when_its_time_has_come(api: Api, known: UUID, numbers: Numbers) -> None:

@@ -18,7 +18,6 @@ SELECT public.create_hypertable(
     'analytics.bare_events', public.by_range('occurred_at', INTERVAL '1 day'), create_default_indexes => false
 );
 """
-FILL_DAYS = 5
 FILL_WORKERS = 2
 FILL_STEP = 250_000
 # The same organisations as the publisher's, so that the index is as dense where the next events go.
@@ -29,8 +28,8 @@ INSERT INTO analytics.usage_events (
 )
 SELECT
     (%(orgs)s::uuid[])[1 + number %% cardinality(%(orgs)s::uuid[])], gen_random_uuid(),
-    now() - %(days)s * interval '1 day' * random(), -1 - number / 10000, 55725, 2922, 1891, 456, 0, 0, 'success',
-    'gpt-4o-mini', 'user-007-0085', 'key-007-0'
+    %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) * random(), -1 - number / 10000, 55725,
+    2922, 1891, 456, 0, 0, 'success', 'gpt-4o-mini', 'user-007-0085', 'key-007-0'
 FROM generate_series(1, %(rows)s) AS number
 """
 
@@ -76,20 +75,41 @@ def _bodies(content: bytes) -> list[bytes]:
     return bodies
 
 
-def fill(database: Database, rows: int) -> float:
-    """Insert so many rows, spread evenly over the last days, the newest included; the seconds that it took."""
+def fill_recent(database: Database, rows: int) -> None:
+    """So many rows in yesterday and today until now, UTC, and no others: where events and their namesakes are."""
+    start, now = _recent(database)
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
+        connection.execute("SELECT public.drop_chunks('analytics.usage_events', newer_than => %s)", [start])
+    _fill(database, rows, start, now)
+
+
+def fill_older(database: Database, rows: int, already: int, recent: int) -> float:
+    """Rows before yesterday and before those there are `already`, as many a day as of `recent` ones; the seconds."""
+    start, now = _recent(database)
+    started = time.monotonic()
+    end = start - already / recent * (now - start)
+    _fill(database, rows, end - rows / recent * (now - start), end)
+    return time.monotonic() - started
+
+
+def _recent(database: Database) -> tuple[datetime, datetime]:
+    with psycopg.connect(database.owner_dsn) as connection:
+        row = connection.execute("SELECT date_trunc('day', now(), 'UTC') - interval '1 day', now()").fetchone()
+    assert row
+    return row[0], row[1]
+
+
+def _fill(database: Database, rows: int, start: datetime, end: datetime) -> None:
     orgs = sorted({each.org for each in templates()})
     steps = [min(FILL_STEP, rows - done) for done in range(0, rows, FILL_STEP)]
 
     def insert(count: int) -> None:
         with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
             connection.execute("SET synchronous_commit = off")
-            connection.execute(FILL.encode(), {"orgs": orgs, "days": FILL_DAYS, "rows": count})
+            connection.execute(FILL.encode(), {"orgs": orgs, "start": start, "end": end, "rows": count})
 
-    started = time.monotonic()
     with ThreadPoolExecutor(FILL_WORKERS) as workers:
         list(workers.map(insert, steps))
     with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE) analytics.usage_events")
         connection.execute("CHECKPOINT")
-    return time.monotonic() - started

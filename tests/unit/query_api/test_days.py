@@ -26,7 +26,6 @@ def test_a_day_of_another_version_is_not_found() -> None:
     assert held.find(key(1), 7) is not None
     assert held.find(key(1), 8) is None
     assert held.find(key(2), 7) is None
-    assert held.find(key(1), None) is None
 
 
 def test_a_day_that_was_read_long_ago_is_not_found() -> None:

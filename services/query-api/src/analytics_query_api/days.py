@@ -7,9 +7,11 @@ repair revises the day of each hour that it replaces.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import zip_longest
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -67,8 +69,8 @@ class HeldDays:
     def __len__(self) -> int:
         return len(self._days)
 
-    def find(self, key: DayKey, version: int | None) -> Day | None:
-        """The day, if it is held as it is now; no version: nobody knows how it is now."""
+    def find(self, key: DayKey, version: int) -> Day | None:
+        """The day, if it is held as it is now."""
         day = self._days.get(key)
         if day is None or day.version != version or monotonic() > day.read_at + self._seconds_max:
             return None
@@ -106,26 +108,16 @@ async def read_by_days(
     keys = list(_keys(scope, question, part, freshness.watermark))
     if sum(_points_max(key, known) for key in keys) > selection.limit:
         return None
-    versions = {key: _version(key, known) for key in keys}
-    found = {key: held.find(key, version) for key, version in versions.items()}
-    missing = [key for key, day in found.items() if day is None]
-    DAYS_HELD.inc(len(keys) - len(missing))
-    DAYS_READ.inc(len(missing))
-    async for key, page in _pages(source, missing):
-        version = versions[key]
-        found[key] = day = _day(key, page, version or 0, freshness.watermark)
-        if version is not None:
-            held.hold(key, day)
-    read = [day for day in found.values() if day is not None]
-    points = sum(day.points for day in read)
+    found = await _found(source, {key: _version(key, known) for key in keys}, freshness.watermark, held)
+    points = sum(day.points for day in found)
     if points > selection.limit:
         return None
     previous = None
     if selection.compare:
         _, previous = await source.total(question.grouped_by().previous(), USAGE)
     return Answer(
-        Encoded(msgspec.Raw(b"[%s]" % b",".join(day.json for day in read if day.points)), points),
-        {name: sum(day.sums[name] for day in read) for name in USAGE},
+        Encoded(msgspec.Raw(b"[%s]" % b",".join(day.json for day in found if day.points)), points),
+        {name: sum(day.sums[name] for day in found) for name in USAGE},
         previous,
         freshness,
     )
@@ -148,9 +140,10 @@ def _keys(scope: OrgScope, question: Question, part: Part, watermark: datetime |
         start = end
 
 
-def _version(key: DayKey, known: Mapping[datetime, Any]) -> int | None:
+def _version(key: DayKey, known: Mapping[datetime, Any]) -> int:
+    """Nothing hashes to 0, as an empty set of points does."""
     row = known.get(floor(key.question.start, DAY))
-    return row["version"] if row else None
+    return row["version"] if row else 0
 
 
 def _points_max(key: DayKey, known: Mapping[datetime, Any]) -> int:
@@ -159,16 +152,30 @@ def _points_max(key: DayKey, known: Mapping[datetime, Any]) -> int:
     return row["points"] * ((key.question.end - key.question.start) // HOUR) if row else 0
 
 
-async def _pages(source: Source, keys: Sequence[DayKey]) -> AsyncIterator[tuple[DayKey, Page]]:
+async def _found(
+    source: Source, versions: Mapping[DayKey, int], watermark: datetime | None, held: HeldDays
+) -> list[Day]:
+    """The days in their order, held ones and read ones, which are held from now on."""
+    days = {key: held.find(key, version) for key, version in versions.items()}
+    missing = [key for key, day in days.items() if day is None]
+    DAYS_HELD.inc(len(days) - len(missing))
+    DAYS_READ.inc(len(missing))
+    async with aclosing(_pages(source, missing)) as pages:
+        async for key, page in pages:
+            days[key] = day = _day(key, page, versions[key], watermark)
+            held.hold(key, day)
+    return [day for day in days.values() if day is not None]
+
+
+async def _pages(source: Source, keys: Sequence[DayKey]) -> AsyncGenerator[tuple[DayKey, Page], None]:
     """The points of the days one after the other; while the caller works on some, the database finds the next."""
     ahead: asyncio.Task[tuple[Plan, Page]] | None = None
     try:
-        for number, key in enumerate(keys):
-            task = ahead or asyncio.ensure_future(source.page(key.question, USAGE_POINT, None, None))
-            _, page = await task
+        for key, following in zip_longest(keys, keys[1:]):
+            _, page = await (ahead or _ask(source, key))
             ahead = None
-            if number + 1 < len(keys):
-                ahead = asyncio.ensure_future(source.page(keys[number + 1].question, USAGE_POINT, None, None))
+            if following:
+                ahead = _ask(source, following)
                 # So that the question is on its way before the caller's work holds the loop.
                 await asyncio.sleep(0)
             yield key, page
@@ -176,6 +183,10 @@ async def _pages(source: Source, keys: Sequence[DayKey]) -> AsyncIterator[tuple[
         if ahead is not None:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
+
+
+def _ask(source: Source, key: DayKey) -> asyncio.Task[tuple[Plan, Page]]:
+    return asyncio.create_task(source.page(key.question, USAGE_POINT, None, None))
 
 
 def _day(key: DayKey, page: Page, version: int, watermark: datetime | None) -> Day:
