@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from time import monotonic
 from uuid import UUID
 
-from analytics_core.query.question import Question
+from analytics_core.query.question import Dimension, Question, only
 from analytics_core.query.zones import UTC_ZONE, Granularity
-from analytics_query_api.days import Day, DayKey, HeldDays
+from analytics_query_api.days import DAY_BYTES, Day, DayKey, HeldDays
 
+SIZE = DAY_BYTES + 10
 START = datetime(2026, 3, 10, tzinfo=UTC)
 
 
@@ -20,7 +21,7 @@ def day(version: int, size: int = 10, age_s: float = 0) -> Day:
 
 
 def test_a_day_of_another_version_is_not_found() -> None:
-    held = HeldDays(100, 60)
+    held = HeldDays(2 * SIZE, 60)
     held.hold(key(1), day(7))
 
     assert held.find(key(1), 7) is not None
@@ -29,7 +30,7 @@ def test_a_day_of_another_version_is_not_found() -> None:
 
 
 def test_a_day_that_was_read_long_ago_is_not_found() -> None:
-    held = HeldDays(100, 60)
+    held = HeldDays(2 * SIZE, 60)
     held.hold(key(1), day(7, age_s=61))
 
     assert held.find(key(1), 7) is None
@@ -37,7 +38,7 @@ def test_a_day_that_was_read_long_ago_is_not_found() -> None:
 
 def test_a_new_version_takes_the_place_of_the_old_one() -> None:
     """And its room: a day that changes every second does not push the others out."""
-    held = HeldDays(30, 60)
+    held = HeldDays(3 * SIZE, 60)
     held.hold(key(1), day(1))
     for version in range(100):
         held.hold(key(2), day(version))
@@ -47,7 +48,7 @@ def test_a_new_version_takes_the_place_of_the_old_one() -> None:
 
 
 def test_the_day_that_nobody_asked_for_longest_goes_first() -> None:
-    held = HeldDays(30, 60)
+    held = HeldDays(3 * SIZE, 60)
     for number in range(3):
         held.hold(key(number), day(1))
     held.find(key(0), 1)
@@ -57,10 +58,22 @@ def test_the_day_that_nobody_asked_for_longest_goes_first() -> None:
 
 
 def test_a_day_larger_than_all_room_is_not_held() -> None:
-    held = HeldDays(30, 60)
+    held = HeldDays(3 * SIZE, 60)
     held.hold(key(1), day(1))
-    held.hold(key(2), day(1, size=31))
+    held.hold(key(2), day(1, size=2 * SIZE + 11))
 
     assert len(held) == 0
-    held.hold(key(3), day(1, size=30))
+    held.hold(key(3), day(1, size=2 * SIZE + 10))
     assert len(held) == 1
+
+
+def test_days_without_points_take_room() -> None:
+    """Or somebody who asks for what nobody has, in ever new words, could fill the memory."""
+    held = HeldDays(10 * DAY_BYTES, 60)
+    for number in range(1_000):
+        held.hold(key(number), day(0, size=0))
+    assert len(held) == 10
+
+    wordy = Question(START, START, Granularity.HOUR, UTC_ZONE, only(Dimension.MODEL, ["x" * 200] * 100))
+    held.hold(DayKey(UUID(int=0), wordy, START), day(0, size=0))
+    assert len(held) == 0

@@ -28,10 +28,13 @@ from analytics_core.query.zones import UTC_ZONE, Granularity, ceil, floor
 from analytics_query_api.metrics import DAYS_HELD, DAYS_READ
 from analytics_query_api.points import first_open, usage_points
 from analytics_query_api.queries.freshness import read_state
-from analytics_query_api.queries.page import Encoded, Page
+from analytics_query_api.queries.page import Page
 from analytics_query_api.queries.series import USAGE, USAGE_POINT, Answer, added_up
 from analytics_query_api.queries.source import Source
 from analytics_query_api.selection import Selection
+
+DAY_BYTES = 2_000
+"""A day without points: its key, the question in it, and its sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Day:
 
 
 class HeldDays:
-    """Days that this process has read, those asked for last; their points take `bytes_max` at most.
+    """Days that this process has read, those asked for last; they take `bytes_max` at most.
 
     None is held for longer than `seconds_max`, as a bound on whatever nobody thought of.
     """
@@ -80,16 +83,21 @@ class HeldDays:
     def hold(self, key: DayKey, day: Day) -> None:
         """Keep the day in place of what there was of it."""
         before = self._days.pop(key, None)
+        self._bytes += _bytes(key, day) - (_bytes(key, before) if before else 0)
         self._days[key] = day
-        self._bytes += len(day.json) - (len(before.json) if before else 0)
         while self._bytes > self._bytes_max:
-            _, dropped = self._days.popitem(last=False)
-            self._bytes -= len(dropped.json)
+            self._bytes -= _bytes(*self._days.popitem(last=False))
+
+
+def _bytes(key: DayKey, day: Day) -> int:
+    """What is held for a day, at most: days without points take room, too, and a question's filters may be long."""
+    filters = sum(len(value) for _, values in key.question.filters for value in values)
+    return len(day.json) + DAY_BYTES + 4 * filters
 
 
 async def read_by_days(
     session: ReadSession, scope: OrgScope, selection: Selection, now: datetime, held: HeldDays
-) -> Answer[Encoded] | None:
+) -> Answer[msgspec.Raw] | None:
     """The answer to a question about usage; None where it does not fall into days of one page: read it as a whole."""
     question = selection.question
     if question.granularity is not Granularity.HOUR or selection.after or selection.fill:
@@ -109,14 +117,13 @@ async def read_by_days(
     if sum(_points_max(key, known) for key in keys) > selection.limit:
         return None
     found = await _found(source, {key: _version(key, known) for key in keys}, freshness.watermark, held)
-    points = sum(day.points for day in found)
-    if points > selection.limit:
+    if sum(day.points for day in found) > selection.limit:
         return None
     previous = None
     if selection.compare:
         _, previous = await source.total(question.grouped_by().previous(), USAGE)
     return Answer(
-        Encoded(msgspec.Raw(b"[%s]" % b",".join(day.json for day in found if day.points)), points),
+        msgspec.Raw(b"[%s]" % b",".join(day.json for day in found if day.points)),
         {name: sum(day.sums[name] for day in found) for name in USAGE},
         previous,
         freshness,

@@ -14,7 +14,7 @@ from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, 
 from analytics_query_api.latencies import percentiles
 from analytics_query_api.paging import encode_cursor
 from analytics_query_api.points import NEVER_ABSENT, cents, reliability_points, usage_points
-from analytics_query_api.queries.page import Encoded, Page
+from analytics_query_api.queries.page import Page
 from analytics_query_api.queries.series import Answer
 from analytics_query_api.responses import (
     Confidence,
@@ -38,12 +38,12 @@ _error_group: Callable[..., ErrorGroup] = ErrorGroup
 """By position, several fields at once: more than the type checker follows."""
 
 
-def usage_report(scope: Scope, selection: Selection, answer: Answer[Page] | Answer[Encoded]) -> UsageReport:
+def usage_report(scope: Scope, selection: Selection, answer: Answer[Page] | Answer[msgspec.Raw]) -> UsageReport:
     """The answer for a page of usage."""
     question, watermark = selection.question, answer.freshness.watermark
     points = answer.points
     series: Any = (
-        points.json if isinstance(points, Encoded) else usage_points(points.first(selection.limit), question, watermark)
+        points if isinstance(points, msgspec.Raw) else usage_points(points.first(selection.limit), question, watermark)
     )
     before = question.previous() if answer.previous is not None else question
     return UsageReport(
@@ -161,7 +161,7 @@ def freshness_report(
     )
 
 
-def _series(scope: Scope, selection: Selection, answer: Answer[Page] | Answer[Encoded]) -> dict[str, Any]:
+def _series(scope: Scope, selection: Selection, answer: Answer[Page] | Answer[msgspec.Raw]) -> dict[str, Any]:
     question, points = selection.question, answer.points
     return {
         "org_id": scope.org_id if isinstance(scope, OrgScope) else None,
@@ -171,7 +171,7 @@ def _series(scope: Scope, selection: Selection, answer: Answer[Page] | Answer[En
         "end": question.end,
         "freshness": answer.freshness,
         "next_cursor": None
-        if isinstance(points, Encoded)
+        if isinstance(points, msgspec.Raw)
         else _next_cursor(selection, len(points), lambda: points.position(selection.limit - 1)),
     }
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -62,17 +61,6 @@ class Page:
     def position(self, number: int) -> Position:
         """Behind a point."""
         return Position(tuple(str(values[number]) for values in self.groups), bucket=self.buckets[number])
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """All points of a series, as they stand in an answer."""
-
-    json: msgspec.Raw
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
 
 
 def _elements(array: bytes, dimensions: int) -> npt.NDArray[np.int64]:

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from analytics_core.access import OrgScope
 from analytics_core.database import ReadSession
 from analytics_core.query.question import Dimension
@@ -13,7 +15,7 @@ from analytics_core.query.tables import COUNTS, SUMS
 from analytics_query_api.freshness import Freshness
 from analytics_query_api.queries.filling import fill_page
 from analytics_query_api.queries.freshness import organisations, read_state
-from analytics_query_api.queries.page import Encoded, Page
+from analytics_query_api.queries.page import Page
 from analytics_query_api.queries.source import Source
 from analytics_query_api.selection import Scope, Selection
 
@@ -24,7 +26,8 @@ USAGE_POINT = (*SUMS, "revision", "revised_at")
 RELIABILITY_POINT = (*COUNTS, "revision", "bins", "counts")
 
 
-Points = TypeVar("Points", Page, Encoded)
+Points = TypeVar("Points", Page, msgspec.Raw)
+"""A page to make points of, or all points of the series as they stand in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
