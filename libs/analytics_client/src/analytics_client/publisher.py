@@ -200,12 +200,16 @@ class UsagePublisher:
     async def _use(self, link: Link) -> None:
         """Send over one link until it is lost, which is raised."""
         self._problem = None
+        failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.watch())
                 tasks.create_task(self._feed(link))
-        except* Exception as failures:  # noqa: BLE001 — re-raised
-            raise failures.exceptions[0] from None
+        except* Exception as failures:  # noqa: BLE001 — raised below
+            failure = failures.exceptions[0]
+        # Not in the block: Python before 3.11.4 would put it back into a group.
+        if failure is not None:
+            raise failure from None
 
     async def _feed(self, link: Link) -> None:
         while True:

@@ -157,13 +157,17 @@ async def _serve(server: uvicorn.Server, port: int) -> None:
 
 async def run_until_stopped(stop: asyncio.Event, *jobs: Awaitable[None]) -> None:
     """Run jobs side by side. When one fails, `stop` is set, the others are cancelled and the failure is raised."""
+    failure: Exception | None = None
     try:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 group.create_task(_awaited(job))
-    except* Exception as failures:  # noqa: BLE001 — re-raised below
+    except* Exception as failures:  # noqa: BLE001 — raised below
         stop.set()
-        raise failures.exceptions[0] from None
+        failure = failures.exceptions[0]
+    # Not in the block: Python before 3.11.4 would put it back into a group.
+    if failure is not None:
+        raise failure from None
 
 
 async def _awaited(job: Awaitable[None]) -> None:
