@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import httpx
 import psycopg
@@ -64,15 +65,17 @@ def made(api: ExportApi, schedule: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(mine, key=lambda job: str(job["timeRange"]["start"]))
 
 
-def days_ago(days: int) -> str:
-    return (datetime.now(UTC) - timedelta(days=days)).isoformat()
+def days_ago(days: int, zone: str = "UTC") -> str:
+    """At this time of the zone's day: across a change of its clocks, 24 hours a day would miss a midnight."""
+    return (datetime.now(ZoneInfo(zone)) - timedelta(days=days)).astimezone(UTC).isoformat()
 
 
 def test_missed_periods_are_made_up_for_once_by_several_replicas(start_export: StartExport, s3: ObjectStore) -> None:
     """Three replicas, one of which dies on the way: 40 days, 40 exports, and no more after that."""
     replicas = [start_export() for _ in range(3)]
+    zone = "Europe/Berlin"
     schedule = scheduled(
-        replicas[0], cron="daily", start=days_ago(40), export={"granularity": "hourly", "timezone": "Europe/Berlin"}
+        replicas[0], cron="daily", start=days_ago(40, zone), export={"granularity": "hourly", "timezone": zone}
     )
     eventually(lambda: len(made(replicas[0], schedule)) > 3, PATIENCE_S)
     replicas[2].process.kill()
