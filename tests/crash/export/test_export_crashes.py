@@ -93,7 +93,8 @@ def test_a_frozen_worker_that_comes_back_changes_nothing(
         eventually(lambda: zombie.show(job_id)["status"] == "running")
         zombie.process.freeze()
         heir = start_export()
-        job = heir.wait_for(job_id, "succeeded")
+        # Frozen in the middle of a transaction it keeps its row until PostgreSQL ends its session, after 60 s.
+        job = heir.wait_for(job_id, "succeeded", patience_s=90)
 
         gate.open()
         zombie.process.thaw()
