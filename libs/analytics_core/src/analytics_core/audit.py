@@ -84,8 +84,7 @@ class AuditLog:
     async def _write_group(self) -> None:
         group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
         try:
-            async with self._database.write() as session:
-                await session.execute(_INSERT, self._service, *_columns([entry for entry, _ in group]))
+            await self._database.execute(_INSERT, self._service, *_columns([entry for entry, _ in group]))
         except Exception as error:
             log.exception("audit_write_failed", entries=len(group))
             _settle(group, error)

@@ -193,6 +193,11 @@ class WriteDatabase(ReadDatabase):
                 await connection.execute(settings)
             yield WriteSession(connection)
 
+    async def execute(self, query: str, *args: object) -> None:
+        """One statement as a transaction of its own, committed when this returns: a round trip in place of three."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+            await connection.execute(query, *args)
+
 
 def _limit_to(scope: Scope | None) -> str:
     """SET LOCAL: a pooler may give the connection to somebody else after this transaction."""
