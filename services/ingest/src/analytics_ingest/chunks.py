@@ -53,28 +53,43 @@ def read_bodies(chunk: Chunk, inflated: list[bytes] | None = None) -> list[bytes
     """
     data = chunk.data
     bodies: list[bytes | Unreadable] = []
-    append = bodies.append
     position = 0
+    entries_left = chunk.entries
     inflated_left = INFLATED_BYTES_MAX
     try:
-        for _ in range(chunk.entries):
+        while entries_left:
             if data[position] & 0x80:
                 position, inflated_left = _read_sub_batch(data, position, inflated_left, bodies, inflated)
-                continue
-            start = position + 4
-            position = start + int.from_bytes(data[position:start], "big")
-            section = data[start : start + 4]
-            if section == _LONG_DATA and int.from_bytes(data[start + 4 : start + 8], "big") == position - start - 8:
-                append(data[start + 8 : position])
-            elif section == _SHORT_DATA and data[start + 4] == position - start - 5:
-                append(data[start + 5 : position])
+                entries_left -= 1
             else:
-                append(_body(data[start:position]))
+                position, read = _read_messages(data, position, entries_left, bodies)
+                entries_left -= read
     except IndexError:
         raise CorruptChunk("it ends inside an entry") from None
     if position != len(data) or len(bodies) != chunk.records:
         raise CorruptChunk(f"{len(bodies)} messages in {position} bytes, not {chunk.records} in {len(data)}")
     return bodies
+
+
+def _read_messages(data: bytes, position: int, at_most: int, bodies: list[bytes | Unreadable]) -> tuple[int, int]:
+    """Append the bodies of plain messages until a batch begins; where it does and how many there were.
+
+    Raises `IndexError` at the end of the data.
+    """
+    append = bodies.append
+    for read in range(at_most):
+        if data[position] & 0x80:
+            return position, read
+        start = position + 4
+        position = start + int.from_bytes(data[position:start], "big")
+        section = data[start : start + 4]
+        if section == _LONG_DATA and int.from_bytes(data[start + 4 : start + 8], "big") == position - start - 8:
+            append(data[start + 8 : position])
+        elif section == _SHORT_DATA and data[start + 4] == position - start - 5:
+            append(data[start + 5 : position])
+        else:
+            append(_body(data[start:position]))
+    return position, at_most
 
 
 def _body(message: bytes) -> bytes | Unreadable:
@@ -107,12 +122,12 @@ def _read_sub_batch(
     packed = data[start:end]
     try:
         unpacked = _inflate(packed, compression, inflated_left)
-        messages = _split(unpacked, records)
+        found = _split(unpacked, records)
     except ValueError as error:
         bodies.append(Unreadable(packed, f"batch of {records} messages: {error}"))
         bodies.extend([Unreadable(b"", "in the unreadable batch that the message before it began")] * (records - 1))
         return end, inflated_left
-    bodies.extend(_body(message) for message in messages)
+    bodies.extend(found)
     if not compression:
         return end, inflated_left
     if inflated is not None:
@@ -135,13 +150,12 @@ def _inflate(packed: bytes, compression: int, bytes_max: int) -> bytes:
     return unpacked
 
 
-def _split(unpacked: bytes, records: int) -> list[bytes]:
-    messages = []
-    position = 0
-    for _ in range(records):
-        start = position + 4
-        position = start + int.from_bytes(unpacked[position:start], "big")
-        messages.append(unpacked[start:position])
-    if position != len(unpacked):
+def _split(unpacked: bytes, records: int) -> list[bytes | Unreadable]:
+    bodies: list[bytes | Unreadable] = []
+    try:
+        position, read = _read_messages(unpacked, 0, records, bodies)
+    except IndexError:
+        raise ValueError("it ends inside a message") from None
+    if position != len(unpacked) or read != records:
         raise ValueError(f"its lengths add up to {position} of {len(unpacked)} bytes")
-    return messages
+    return bodies
