@@ -94,6 +94,26 @@ def test_broken_gzip_is_unreadable(packed: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "packed",
+    [b"", entry(amqp(b"x")), entry(amqp(b"x")) * 3, entry(amqp(b"x") * 2)[:-1] * 2, b"\x80" + entry(amqp(b"x")) * 2],
+    ids=["empty", "one message of two", "a third message", "cut off", "a length beyond all"],
+)
+@pytest.mark.parametrize("compression", [0, 1])
+def test_a_batch_with_wrong_lengths_costs_only_its_own_messages(packed: bytes, compression: int) -> None:
+    """The chunk around it is right: refusing all of it would stop the partition here for ever."""
+    data = gzip.compress(packed) if compression else packed
+
+    bodies = read_bodies(chunk(sub_batch([b"", b""], compression, packed=data), entry(amqp(b"after")), records=3))
+
+    first, second, after = bodies
+    assert isinstance(first, Unreadable)
+    assert first.raw == data
+    assert isinstance(second, Unreadable)
+    assert second.raw == b""
+    assert after == b"after"
+
+
+@pytest.mark.parametrize(
     ("data", "entries", "records"),
     [(entry(b"abc")[:-1], 1, 1), (entry(b"abc") + b"x", 1, 1), (entry(b"abc"), 2, 2), (entry(b"abc"), 1, 2)],
 )

@@ -49,7 +49,7 @@ def read_bodies(chunk: Chunk, inflated: list[bytes] | None = None) -> list[bytes
 
     The bytes of compressed batches are added to `inflated`, for whoever looks at more than bodies.
 
-    0.6 µs a message on the usual path, a single data section, against 2.5 µs for rstream's AMQP decoder.
+    0.6 µs a message on the usual path, a single data section, in a batch or not; rstream's AMQP decoder takes 2.5 µs.
     """
     data = chunk.data
     bodies: list[bytes | Unreadable] = []
@@ -153,9 +153,9 @@ def _inflate(packed: bytes, compression: int, bytes_max: int) -> bytes:
 def _split(unpacked: bytes, records: int) -> list[bytes | Unreadable]:
     bodies: list[bytes | Unreadable] = []
     try:
-        position, read = _read_messages(unpacked, 0, records, bodies)
+        position, _ = _read_messages(unpacked, 0, records, bodies)
     except IndexError:
-        raise ValueError("it ends inside a message") from None
-    if position != len(unpacked) or read != records:
+        raise ValueError("it has fewer messages than it says") from None
+    if position != len(unpacked):
         raise ValueError(f"its lengths add up to {position} of {len(unpacked)} bytes")
     return bodies
