@@ -2,6 +2,7 @@
 
 import ast
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def main() -> int:
         for name, meaning in names.items():
             print(f"  {name:<10} {meaning}", file=out)
         return 0 if out is sys.stdout else 2
+    # Told to stop, it takes the services and the publisher that it has started with it, as on Ctrl+C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.argv = sys.argv[1:]
     runpy.run_module(f"tests.perf.{asked}", run_name="__main__", alter_sys=True)
     return 0
