@@ -23,6 +23,7 @@ from litestar.connection import ASGIConnection
 from analytics_core.access import DEVELOPMENT_PRINCIPAL, Principal
 from analytics_core.clock import Clock
 from analytics_core.errors import Unauthenticated, Unavailable
+from analytics_core.http.verified_tokens import VerifiedTokens
 from analytics_core.settings import AccessSettings
 from analytics_core.telemetry.logs import redact_text
 
@@ -47,6 +48,8 @@ class Authenticator:
     def __init__(self, settings: AccessSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        # Failures are in none: what does not hold is verified, and refused, each time.
+        self._verified = VerifiedTokens(clock)
         self._jwks = (
             jwt.PyJWKClient(settings.auth_jwks_url, timeout=JWKS_TIMEOUT_SECONDS) if settings.auth_jwks_url else None
         )
@@ -66,6 +69,13 @@ class Authenticator:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Authorization: expected `Bearer <token>`")
+        principal = self._verified.find(token)
+        if principal is None:
+            principal = await self._verify(token)
+            self._verified.hold(token, principal)
+        return principal
+
+    async def _verify(self, token: str) -> Principal:
         try:
             key, algorithms = await self._key(token)
             claims = jwt.decode(
