@@ -5,7 +5,6 @@ from typing import Any
 
 from litestar import Litestar, Router
 from litestar.config.compression import CompressionConfig
-from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, OpenAPI, OpenAPIResponse, SecurityScheme
@@ -21,6 +20,7 @@ from analytics_core.http.guards import (
     provide_platform_scope,
     provide_scope,
 )
+from analytics_core.http.in_turn import provided_in_turn
 from analytics_core.http.links import link_pages
 from analytics_core.http.money import DecimalSchema
 from analytics_core.http.problems import EXCEPTION_HANDLERS, MEDIA_TYPE
@@ -56,14 +56,15 @@ def build_app(
         route_handlers=[*options_of_shared_paths(routes), *routes, *STATUS_ROUTES],
         guards=[guard] if guard is not None else [],
         middleware=[RateLimitHeaders, AuditBarrier],
-        dependencies={
-            "dependencies": _instance(dependencies),
-            "decision": Provide(provide_decision, sync_to_thread=False),
-            "org_scope": Provide(provide_scope, sync_to_thread=False),
-            "org_decisions": Provide(provide_org_decisions, sync_to_thread=False),
-            "platform_scope": Provide(provide_platform_scope, sync_to_thread=False),
-            **{name: _instance(value) for name, value in resources.items()},
-        },
+        dependencies=provided_in_turn(
+            {"dependencies": dependencies, **resources},
+            {
+                "decision": provide_decision,
+                "org_scope": provide_scope,
+                "org_decisions": provide_org_decisions,
+                "platform_scope": provide_platform_scope,
+            },
+        ),
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=OpenAPIConfig(
             title=title,
@@ -107,7 +108,3 @@ def _drop_foreign_errors(schema: OpenAPI) -> None:
             documented = responses.get("400")
             if isinstance(documented, OpenAPIResponse) and MEDIA_TYPE not in (documented.content or {}):
                 del responses["400"]
-
-
-def _instance(value: object) -> Provide:
-    return Provide(lambda: value, use_cache=True, sync_to_thread=False)
