@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.access import OrgScope, PlatformScope
-from analytics_core.query.plan import NotCovered, plan_series, plan_total
+from analytics_core.query.plan import NotCovered, family_for, plan_series, plan_total
 from analytics_core.query.question import Dimension, Filters, Question
 from analytics_core.query.statements import Position
 from analytics_core.query.zones import TIME_MAX, TIME_MIN, UTC_ZONE, Granularity, parse_zone
@@ -209,6 +209,8 @@ def _check_range(reader: ParameterReader, start: datetime, end: datetime, most: 
 
 def _check_covered(reader: ParameterReader, question: Question) -> None:
     """Refuse what no rollup has and what is too much to count from single events, before the database is asked."""
+    if not family_for(question).counts_events:
+        return
     try:
         plan_series(question, {})
         plan_total(question, {})

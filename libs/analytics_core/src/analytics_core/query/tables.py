@@ -38,6 +38,11 @@ class Family:
     daily_complete: bool = False
     """Whether the daily table has every day; else only those before the family's progress."""
 
+    @property
+    def counts_events(self) -> bool:
+        """Whether some of a range may have to be counted from single events; else a table has every quarter."""
+        return any(source.is_events for source in self.sources)
+
     def source(self, width: timedelta) -> Source | None:
         return next((source for source in self.sources if source.width == width), None)
 
