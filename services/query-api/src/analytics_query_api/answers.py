@@ -1,11 +1,13 @@
 """Answers as bytes: JSON with exact decimals or CSV, and conditional requests."""
 
 import hashlib
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response
+from litestar.datastructures.headers import Accept
 from litestar.openapi.datastructures import ResponseSpec
 
 from analytics_core.http.money import JSON
@@ -51,7 +53,12 @@ def answer_series(
 
 def wants_csv(request: Request[Any, Any, Any]) -> bool:
     """Whether the series is wanted as CSV; otherwise it is JSON."""
-    return request.accept.best_match(["application/json", CSV]) == CSV
+    return _prefers_csv(request.headers.get("accept", "*/*"))
+
+
+@lru_cache(maxsize=64)
+def _prefers_csv(accept: str) -> bool:
+    return Accept(accept).best_match(["application/json", CSV]) == CSV
 
 
 def answer(request: Request[Any, Any, Any], report: Report) -> Response[Report]:

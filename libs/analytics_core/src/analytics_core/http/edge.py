@@ -1,6 +1,7 @@
 """The outermost layer of a service's HTTP server: request id, metrics, trace and one log line a request."""
 
 import asyncio
+import logging
 import re
 from time import perf_counter
 from uuid import uuid4
@@ -24,6 +25,8 @@ OTHER_METHOD = "other"
 CLOSED_EARLY = 499
 
 log = structlog.get_logger()
+# Of `log`, without making one of its events first, which is dropped where only warnings are written.
+_LEVELS = logging.getLogger(__name__)
 tracer = trace.get_tracer("analytics_core.http")
 
 
@@ -87,8 +90,9 @@ def _observe(method: str, route: str, status: int, seconds: float) -> None:
     HTTP_REQUEST_DURATION.labels(method, route).observe(seconds)
     if status >= 500:
         HTTP_REQUESTS_FAILED.labels(method, route, status).inc()
-    level = log.debug if route.endswith(("/healthz", "/readyz", "/metrics")) else log.info
-    level("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 2))
+    level = logging.DEBUG if route.endswith(("/healthz", "/readyz", "/metrics")) else logging.INFO
+    if _LEVELS.isEnabledFor(level):
+        log.log(level, "request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 2))
 
 
 def _describe(span: trace.Span, method: str, route: str, status: int) -> None:

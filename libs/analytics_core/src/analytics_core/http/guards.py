@@ -149,6 +149,9 @@ async def _is_recorded(scope: Scope) -> bool:
     record: Awaitable[None] | None = scope.pop("analytics_audit", None)  # type: ignore[typeddict-item]
     if record is None:
         return True
+    # Mostly it is there before the answer: no timer for that.
+    if isinstance(record, asyncio.Future) and record.done():
+        return not record.cancelled() and record.exception() is None
     try:
         async with asyncio.timeout(RECORD_SECONDS_MAX):
             await record
