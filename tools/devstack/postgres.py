@@ -32,7 +32,7 @@ SETTINGS = {
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
     # At 50,000 events/s the log grows by about 1 GB a minute; a small limit would checkpoint all the time.
-    "max_wal_size": "4GB",
+    "max_wal_size": "16GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "lz4",
     "max_locks_per_transaction": "256",

@@ -2,8 +2,8 @@
 
 Events are made before the clock runs: `tools.replay`'s calls, organisations, models and prices, encoded once. What
 differs from event to event is put between the pieces while publishing: a random id and the time. Frames are written as
-the protocol has them, confirms are counted and not looked at. That takes 2 µs an event, where a producer's own work
-would take 10 and more from the two cores that are measured.
+the protocol has them, confirms are counted and not looked at. A producer's own work would take 10 µs an event and more
+from the two cores that are measured.
 
 The rate is open-model: an event is due at its time whether or not the ones before it have arrived.
 """
@@ -21,6 +21,7 @@ from itertools import cycle, islice
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
+import numpy as np
 from rstream.client import Client
 
 from tests.support.stack import RabbitMq
@@ -36,8 +37,15 @@ SPREAD_US = 2_000_000
 TIME = re.compile(rb'"occurredAt":"([^"]+)"')
 ID_AT = len(b'{"eventId":"')
 ID_BYTES = 36
+ID_DIGITS = [place for place in range(ID_BYTES) if place not in (8, 13, 18, 23)]
 TIME_BYTES = len(b"2026-03-10T12:00:00.000000Z")
 
+Digits = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+HEX = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
+DECIMALS = 10 ** np.arange(5, -1, -1)
+
+LENGTH_BYTES = 4
+NUMBER_BYTES = 8
 CONFIRM = b"\0\x03"
 PUBLISH = b"\0\x02\0\x01"
 PUBLISHER_ID = 1
@@ -67,40 +75,62 @@ def _template(body: bytes, org: UUID) -> Template:
     return Template((len(section) + length).to_bytes(4, "big") + section + body[:ID_AT], middle, tail, org)
 
 
-def frame(chosen: Sequence[Template], first_id: int, now_us: int) -> bytes:
-    """A Publish command with one event for each template, which happened in the last two seconds before `now_us`."""
-    pieces = [PUBLISH, bytes([PUBLISHER_ID]), len(chosen).to_bytes(4, "big")]
-    add = pieces.extend
-    random = os.urandom(16 * len(chosen)).hex()
-    seconds, fractions = _times(now_us)
-    for number, (head, middle, tail, _) in enumerate(chosen):
-        at = number * 32
-        id_ = (
-            f"{random[at : at + 8]}-{random[at + 8 : at + 12]}-4{random[at + 13 : at + 16]}"
-            f"-8{random[at + 17 : at + 20]}-{random[at + 20 : at + 32]}"
-        )
-        since, fraction = fractions[number % FRAME_EVENTS]
-        add(
-            (
-                (first_id + number).to_bytes(8, "big"), head, id_.encode(), middle,
-                seconds[since], fraction, tail,
-            )
-        )  # fmt: skip
-    content = b"".join(pieces)
-    return len(content).to_bytes(4, "big") + content
+class Frame:
+    """A Publish command with one event for each template; an event differs from the last time by its id and its time.
+
+    All ids and times of a command are made and put into place at once: 0.5 µs an event, where one by one takes 2.
+    """
+
+    def __init__(self, chosen: Sequence[Template]) -> None:
+        pieces = [bytes(LENGTH_BYTES), PUBLISH, bytes([PUBLISHER_ID]), len(chosen).to_bytes(4, "big")]
+        numbers, ids, times = [], [], []
+        position = sum(map(len, pieces))
+        for head, middle, tail, _ in chosen:
+            numbers.append(position)
+            ids.append(numbers[-1] + NUMBER_BYTES + len(head))
+            times.append(ids[-1] + ID_BYTES + len(middle))
+            position = times[-1] + TIME_BYTES + len(tail)
+            pieces += (bytes(NUMBER_BYTES), head, b"-" * ID_BYTES, middle, bytes(TIME_BYTES), tail)
+        pieces[0] = (position - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
+        self._content = np.frombuffer(bytearray(b"".join(pieces)), np.uint8)
+        self._numbers = np.add.outer(numbers, np.arange(NUMBER_BYTES))
+        self._digits = np.add.outer(ids, ID_DIGITS)
+        self._times = np.add.outer(times, np.arange(TIME_BYTES))
+
+    def filled(self, first_number: int, now_us: int) -> bytes:
+        """The command's bytes, with new ids and with times in the last two seconds before `now_us`."""
+        count = len(self._numbers)
+        numbers = np.arange(first_number, first_number + count, dtype=">u8")
+        self._content[self._numbers] = numbers.view(np.uint8).reshape(count, NUMBER_BYTES)
+        self._content[self._digits] = _random_ids(count)
+        self._content[self._times] = _times(count, now_us)
+        return self._content.tobytes()
 
 
-def _times(now_us: int) -> tuple[list[bytes], list[tuple[int, bytes]]]:
-    """Whole seconds as text, and for each event of a frame which of them and its fraction."""
-    begin_us = now_us - SPREAD_US
-    begin = datetime.fromtimestamp(begin_us // 1_000_000, UTC)
-    seconds = [(begin + timedelta(seconds=each)).strftime("%Y-%m-%dT%H:%M:%S.").encode() for each in range(4)]
-    step = SPREAD_US // FRAME_EVENTS
-    offset = begin_us % 1_000_000
-    return seconds, [
-        ((offset + number * step) // 1_000_000, b"%06dZ" % ((offset + number * step) % 1_000_000))
-        for number in range(FRAME_EVENTS)
-    ]
+def _random_ids(count: int) -> Digits:
+    """The digits of so many UUIDs of version 4."""
+    ids = np.frombuffer(os.urandom(16 * count), np.uint8).reshape(count, 16).copy()
+    ids[:, 6] = ids[:, 6] & 0x0F | 0x40
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80
+    return HEX[ids].reshape(count, 32)
+
+
+def _times(count: int, now_us: int) -> Digits:
+    """So many times, at even distances."""
+    since_us = now_us - SPREAD_US + np.arange(count) * (SPREAD_US // count)
+    first = now_us // 1_000_000 - SPREAD_US // 1_000_000
+    seconds = [datetime.fromtimestamp(first + each, UTC).strftime("%Y-%m-%dT%H:%M:%S.").encode() for each in range(4)]
+    times = np.empty((count, TIME_BYTES), np.uint8)
+    times[:, :-7] = np.array([list(each) for each in seconds], np.uint8)[since_us // 1_000_000 - first]
+    times[:, -7:-1] = since_us[:, None] // DECIMALS % 10 + ord("0")
+    times[:, -1] = ord("Z")
+    return times
+
+
+def frames(made: Sequence[Template]) -> list[Frame]:
+    """Commands in which each template occurs; the last one is filled up with the first of them."""
+    again = cycle(made)
+    return [Frame(list(islice(again, FRAME_EVENTS))) for _ in range(0, len(made), FRAME_EVENTS)]
 
 
 class Publisher:
@@ -161,8 +191,8 @@ async def _publish(rabbitmq: RabbitMq, streams: list[str], by_org: bool, rate: A
             owed += (now - last) * rate.value
             last = now
             while owed >= FRAME_EVENTS:
-                chosen = pools[next_id // FRAME_EVENTS % len(pools)]
-                content = frame(list(islice(chosen, FRAME_EVENTS)), next_id, time.time_ns() // 1000)
+                frame = next(pools[next_id // FRAME_EVENTS % len(pools)])
+                content = frame.filled(next_id, time.time_ns() // 1000)
                 due.value += FRAME_EVENTS
                 await _send(clients[next_id // FRAME_EVENTS % len(pools)], content)
                 next_id += FRAME_EVENTS
@@ -174,10 +204,13 @@ async def _send(client: Any, content: bytes) -> None:
     await client._conn._write_frame_raw(content)
 
 
-def _pools(made: list[Template], partitions: int, *, by_org: bool) -> list["cycle[Template]"]:
-    if not by_org:
-        return [cycle(made[number:] + made[:number]) for number in range(partitions)]
-    return [cycle([each for each in made if each.org.int % partitions == number]) for number in range(partitions)]
+def _pools(made: list[Template], partitions: int, *, by_org: bool) -> list["cycle[Frame]"]:
+    """The commands of each partition, over and over."""
+    if by_org:
+        shares = [[each for each in made if each.org.int % partitions == number] for number in range(partitions)]
+    else:
+        shares = [made[number:] + made[:number] for number in range(partitions)]
+    return [cycle(frames(share)) for share in shares]
 
 
 @asynccontextmanager

@@ -3,13 +3,13 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice
+from itertools import cycle
 
 import psycopg
 
 from analytics_ingest.event_rows import COLUMNS, AcceptedTimes, copy_of, plain_row
 from analytics_ingest.limits import BATCH_EVENTS_MAX
-from tests.perf.load.publisher import FRAME_EVENTS, frame, templates
+from tests.perf.load.publisher import frames, templates
 from tests.support.stack import Database
 
 BARE_TABLE = """
@@ -52,13 +52,13 @@ def bare_copy_rate(database: Database, rows: int) -> float:
 
 def _batches(rows: int) -> list[list[bytes]]:
     """The publisher's events as ingest writes them."""
-    chosen = cycle(templates())
+    again = cycle(frames(templates()))
     times = AcceptedTimes.at(datetime.now(UTC), timedelta(days=400))
     batches: list[list[bytes]] = []
     for _ in range(max(1, rows // BATCH_EVENTS_MAX)):
         batch: list[bytes] = []
         while len(batch) < BATCH_EVENTS_MAX:
-            content = frame(list(islice(chosen, FRAME_EVENTS)), 1, time.time_ns() // 1000)
+            content = next(again).filled(1, time.time_ns() // 1000)
             batch += [row for body in _bodies(content) if (row := plain_row(body, times))]
         batches.append(batch)
     return batches
