@@ -47,12 +47,12 @@ def test_bodies_come_in_the_order_of_their_offsets(sent: list[bytes | list[bytes
     ]
     bodies = [body for item in sent for body in (item if isinstance(item, list) else [item])]
 
-    assert read_bodies(chunk(*entries, records=len(bodies))) == bodies
+    assert read_bodies(chunk(*entries, records=len(bodies)), []) == bodies
 
 
 def test_a_message_that_is_no_amqp_keeps_its_place() -> None:
     """It becomes a dead letter with its bytes; its neighbours are events."""
-    bodies = read_bodies(chunk(entry(amqp(b"a")), entry(b"{}"), entry(b""), entry(amqp(b"b")), records=4))
+    bodies = read_bodies(chunk(entry(amqp(b"a")), entry(b"{}"), entry(b""), entry(amqp(b"b")), records=4), [])
 
     assert [bodies[0], bodies[3]] == [b"a", b"b"]
     assert isinstance(bodies[1], Unreadable)
@@ -62,7 +62,7 @@ def test_a_message_that_is_no_amqp_keeps_its_place() -> None:
 
 def test_an_unsupported_compression_costs_only_its_own_messages() -> None:
     """One dead letter a message, so that received still equals what the broker counted; the first has the bytes."""
-    bodies = read_bodies(chunk(sub_batch([b"x", b"y"], 4, packed=b"zstd"), entry(amqp(b"after")), records=3))
+    bodies = read_bodies(chunk(sub_batch([b"x", b"y"], 4, packed=b"zstd"), entry(amqp(b"after")), records=3), [])
 
     assert bodies[2] == b"after"
     first, second = bodies[:2]
@@ -78,7 +78,7 @@ def test_a_batch_that_inflates_without_end_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(chunks, "INFLATED_BYTES_MAX", 10_000)
     bomb = gzip.compress(entry(b"0" * 1_000_000))
 
-    bodies = read_bodies(chunk(sub_batch([b""], 1, packed=bomb), sub_batch([amqp(b"ok")], 1), records=2))
+    bodies = read_bodies(chunk(sub_batch([b""], 1, packed=bomb), sub_batch([amqp(b"ok")], 1), records=2), [])
 
     assert isinstance(bodies[0], Unreadable)
     assert "more than 10000 bytes" in bodies[0].detail
@@ -88,7 +88,7 @@ def test_a_batch_that_inflates_without_end_is_refused(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("packed", [b"", b"no gzip", gzip.compress(b"abc")[:-3]], ids=["empty", "no gzip", "cut off"])
 def test_broken_gzip_is_unreadable(packed: bytes) -> None:
     """The broker does not look into compressed batches, so anything may be in them."""
-    bodies = read_bodies(chunk(sub_batch([b"x"], 1, packed=packed), records=1))
+    bodies = read_bodies(chunk(sub_batch([b"x"], 1, packed=packed), records=1), [])
 
     assert isinstance(bodies[0], Unreadable)
 
@@ -103,7 +103,7 @@ def test_a_batch_with_wrong_lengths_costs_only_its_own_messages(packed: bytes, c
     """The chunk around it is right: refusing all of it would stop the partition here for ever."""
     data = gzip.compress(packed) if compression else packed
 
-    bodies = read_bodies(chunk(sub_batch([b"", b""], compression, packed=data), entry(amqp(b"after")), records=3))
+    bodies = read_bodies(chunk(sub_batch([b"", b""], compression, packed=data), entry(amqp(b"after")), records=3), [])
 
     first, second, after = bodies
     assert isinstance(first, Unreadable)
@@ -120,4 +120,4 @@ def test_a_batch_with_wrong_lengths_costs_only_its_own_messages(packed: bytes, c
 def test_a_chunk_with_wrong_lengths_is_not_read(data: bytes, entries: int, records: int) -> None:
     """Guessing where a message begins would give events to the wrong offsets."""
     with pytest.raises(CorruptChunk):
-        read_bodies(Chunk(first_offset=0, records=records, accepted_at=NOON, entries=entries, data=data))
+        read_bodies(Chunk(first_offset=0, records=records, accepted_at=NOON, entries=entries, data=data), [])

@@ -10,7 +10,7 @@ from analytics_ingest.chunks import Unreadable
 from analytics_ingest.cloud_batches import cloud_events_in
 from analytics_ingest.continuity import Gap
 from analytics_ingest.decode import Rejection, StreamReason, decode, rejection
-from analytics_ingest.event_rows import TIME, AcceptedTimes, plain_row, row_of, time_bytes
+from analytics_ingest.event_rows import BY_TIME, AcceptedTimes, plain_row, row_of, time_bytes
 from analytics_ingest.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, LATE_AFTER
 from analytics_ingest.trace_links import Parent
 
@@ -91,8 +91,8 @@ class Batch:
             size_left -= len(body) if isinstance(body, bytes) else len(body.raw)
             if self.received >= self.events_max or size_left <= 0:
                 break
-        late_before = time_bytes(accepted_at - LATE_AFTER)
-        self.is_late = self.is_late or any(row[TIME] < late_before for row in self.events[known:])
+        if not self.is_late and len(self.events) > known:
+            self.is_late = min(map(BY_TIME, self.events[known:])) < time_bytes(accepted_at - LATE_AFTER)
         self._extend(_Piece(bodies[:taken], first_offset, accepted_at), self.bytes_max - size_left)
         return taken
 

@@ -44,10 +44,10 @@ _LONG_DATA = b"\x00\x53\x75\xb0"
 _SHORT_DATA = b"\x00\x53\x75\xa0"
 
 
-def read_bodies(chunk: Chunk, inflated: list[bytes] | None = None) -> list[bytes | Unreadable]:
+def read_bodies(chunk: Chunk, headed: list[bytes]) -> list[bytes | Unreadable]:
     """The body of each message of the chunk, one for each offset. Raises `CorruptChunk`.
 
-    The bytes of compressed batches are added to `inflated`, for whoever looks at more than bodies.
+    Whole messages that have more than a body, such as properties, are added to `headed`.
 
     0.6 µs a message on the usual path, a single data section, in a batch or not; rstream's AMQP decoder takes 2.5 µs.
     """
@@ -59,10 +59,10 @@ def read_bodies(chunk: Chunk, inflated: list[bytes] | None = None) -> list[bytes
     try:
         while entries_left:
             if data[position] & 0x80:
-                position, inflated_left = _read_sub_batch(data, position, inflated_left, bodies, inflated)
+                position, inflated_left = _read_sub_batch(data, position, inflated_left, bodies, headed)
                 entries_left -= 1
             else:
-                position, read = _read_messages(data, position, entries_left, bodies)
+                position, read = _read_messages(data, position, entries_left, bodies, headed)
                 entries_left -= read
     except IndexError:
         raise CorruptChunk("it ends inside an entry") from None
@@ -71,7 +71,9 @@ def read_bodies(chunk: Chunk, inflated: list[bytes] | None = None) -> list[bytes
     return bodies
 
 
-def _read_messages(data: bytes, position: int, at_most: int, bodies: list[bytes | Unreadable]) -> tuple[int, int]:
+def _read_messages(
+    data: bytes, position: int, at_most: int, bodies: list[bytes | Unreadable], headed: list[bytes]
+) -> tuple[int, int]:
     """Append the bodies of plain messages until a batch begins; where it does and how many there were.
 
     Raises `IndexError` at the end of the data.
@@ -88,7 +90,8 @@ def _read_messages(data: bytes, position: int, at_most: int, bodies: list[bytes 
         elif section == _SHORT_DATA and data[start + 4] == position - start - 5:
             append(data[start + 5 : position])
         else:
-            append(_body(data[start:position]))
+            headed.append(data[start:position])
+            append(_body(headed[-1]))
     return position, at_most
 
 
@@ -109,7 +112,7 @@ def _read_sub_batch(
     position: int,
     inflated_left: int,
     bodies: list[bytes | Unreadable],
-    inflated: list[bytes] | None,
+    headed: list[bytes],
 ) -> tuple[int, int]:
     """Append the messages of the batch at `position`; where the next entry begins and what may still be inflated.
 
@@ -122,17 +125,13 @@ def _read_sub_batch(
     packed = data[start:end]
     try:
         unpacked = _inflate(packed, compression, inflated_left)
-        found = _split(unpacked, records)
+        found = _split(unpacked, records, headed)
     except ValueError as error:
         bodies.append(Unreadable(packed, f"batch of {records} messages: {error}"))
         bodies.extend([Unreadable(b"", "in the unreadable batch that the message before it began")] * (records - 1))
         return end, inflated_left
     bodies.extend(found)
-    if not compression:
-        return end, inflated_left
-    if inflated is not None:
-        inflated.append(unpacked)
-    return end, inflated_left - len(unpacked)
+    return end, inflated_left - len(unpacked) if compression else inflated_left
 
 
 def _inflate(packed: bytes, compression: int, bytes_max: int) -> bytes:
@@ -150,10 +149,10 @@ def _inflate(packed: bytes, compression: int, bytes_max: int) -> bytes:
     return unpacked
 
 
-def _split(unpacked: bytes, records: int) -> list[bytes | Unreadable]:
+def _split(unpacked: bytes, records: int, headed: list[bytes]) -> list[bytes | Unreadable]:
     bodies: list[bytes | Unreadable] = []
     try:
-        position, _ = _read_messages(unpacked, 0, records, bodies)
+        position, _ = _read_messages(unpacked, 0, records, bodies, headed)
     except IndexError:
         raise ValueError("it has fewer messages than it says") from None
     if position != len(unpacked):

@@ -10,6 +10,7 @@ https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from struct import Struct
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -32,6 +33,9 @@ IDS = slice(0, 52)
 """The row's columns `ID_COLUMNS`."""
 TIME = slice(44, 52)
 """Microseconds since 2000; as bytes they sort like the numbers, because none is negative."""
+
+BY_TIME = itemgetter(TIME)
+"""A row's time, for `map`: half of what a loop that takes the bytes out costs."""
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

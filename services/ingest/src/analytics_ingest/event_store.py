@@ -9,6 +9,7 @@ from analytics_core.database import WriteSession
 from analytics_core.sql import load_queries
 from analytics_ingest.dedupe import sift
 from analytics_ingest.event_rows import (
+    BY_TIME,
     COLUMNS,
     ID_COLUMNS,
     KEY,
@@ -91,5 +92,5 @@ def _day(time: datetime) -> datetime:
 
 
 def _bounds(rows: Sequence[bytes]) -> Iterator[datetime]:
-    times = [row[TIME] for row in rows]
+    times = list(map(BY_TIME, rows))
     return map(time_of, (min(times), max(times)))

@@ -102,15 +102,13 @@ class Intake:
                 next_offset=gap.end_offset,
                 remedy="retention removed messages before they were read: raise it, or find why ingest was behind",
             )
-        inflated: list[bytes] = []
+        headed: list[bytes] = []
         try:
-            self._bodies = read_bodies(chunk, inflated)
+            self._bodies = read_bodies(chunk, headed)
         except CorruptChunk as error:
             raise ReaderFailed("corrupt_chunk", f"at offset {chunk.first_offset}: {error}") from error
         self._chunk, self._position = chunk, skip
-        self._parents = []
-        for data in (chunk.data, *inflated):
-            self._parents += parents_in(data, LINKS_MAX - len(self._parents))
+        self._parents = parents_in(b"".join(headed), LINKS_MAX)
         batch.trace_parents += self._parents[: LINKS_MAX - len(batch.trace_parents)]
 
     def _refuse_short_stream(self) -> None:
