@@ -616,6 +616,8 @@ CREATE TABLE analytics.usage_events (
     client_id text,
     error_code text,
     metadata jsonb,
+    project text,
+    metadata_json text,
     CONSTRAINT usage_events_not_negative CHECK ((LEAST(cost_microcents, (latency_ms)::bigint, (input_tokens)::bigint, (output_tokens)::bigint, (cached_input_tokens)::bigint, (reasoning_tokens)::bigint) >= 0)),
     CONSTRAINT usage_events_status CHECK ((status = ANY (ARRAY['success'::text, 'error'::text, 'timeout'::text, 'throttled'::text])))
 );
@@ -625,6 +627,9 @@ CREATE UNIQUE INDEX usage_events_identity ON analytics.usage_events USING btree 
 COMMENT ON TABLE analytics.usage_events IS 'One row per LLM call; identity is (org_id, event_id). Written by ingest alone.';
 COMMENT ON COLUMN analytics.usage_events.body_hash IS 'No longer written or read: bodies are compared by their columns.';
 COMMENT ON COLUMN analytics.usage_events.cost_microcents IS '1 cent = 1,000,000 micro-cents.';
+COMMENT ON COLUMN analytics.usage_events.metadata IS 'Of rows from before metadata_json; null since.';
+COMMENT ON COLUMN analytics.usage_events.project IS 'Of metadata_json, at most 200 characters; null when it has none.';
+COMMENT ON COLUMN analytics.usage_events.metadata_json IS 'JSON object of strings in one spelling: equal metadata is equal text.';
 GRANT INSERT, SELECT ON analytics.usage_events TO analytics_ingest;
 GRANT SELECT ON analytics.usage_events TO analytics_rollup;
 
@@ -714,7 +719,8 @@ CREATE VIEW analytics.visible_events WITH (security_barrier=true) AS
     actor_id,
     client_id,
     error_code,
-    metadata
+    COALESCE(metadata, (metadata_json)::jsonb) AS metadata,
+    COALESCE(project, analytics.project(metadata)) AS project
    FROM analytics.usage_events
   WHERE ((org_id = ( SELECT analytics.current_org() AS current_org)) OR ( SELECT analytics.sees_every_org() AS sees_every_org));
 COMMENT ON VIEW analytics.visible_events IS 'The raw events of the transaction''s organisation: what query-api and export read of them.';
@@ -1083,7 +1089,7 @@ AS $function$
             SELECT
                 org_id, date_bin('1 hour', occurred_at, 'epoch') AS bucket, model_id, status,
                 coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
-                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                coalesce(error_code, '') AS error_code, coalesce(usage_events.project, analytics.project(metadata)) AS project,
                 analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
                 reasoning_tokens, cost_microcents, occurred_at
             FROM analytics.usage_events
@@ -1176,7 +1182,7 @@ AS $function$
             SELECT
                 org_id, date_bin('1 hour', occurred_at, 'epoch') AS bucket, model_id, status,
                 coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
-                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                coalesce(error_code, '') AS error_code, coalesce(usage_events.project, analytics.project(metadata)) AS project,
                 analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
                 reasoning_tokens, cost_microcents, occurred_at
             FROM analytics.usage_events
@@ -1209,7 +1215,7 @@ AS $function$
             SELECT
                 org_id, date_bin('1 hour', occurred_at, 'epoch') AS bucket, model_id, status,
                 coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
-                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                coalesce(error_code, '') AS error_code, coalesce(usage_events.project, analytics.project(metadata)) AS project,
                 analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
                 reasoning_tokens, cost_microcents, occurred_at
             FROM analytics.usage_events
@@ -1242,7 +1248,7 @@ AS $function$
             SELECT
                 org_id, date_bin('15 minutes', occurred_at, 'epoch') AS bucket, model_id, status,
                 coalesce(client_id, '') AS client_id, coalesce(actor_id, '') AS actor_id,
-                coalesce(error_code, '') AS error_code, analytics.project(metadata) AS project,
+                coalesce(error_code, '') AS error_code, coalesce(usage_events.project, analytics.project(metadata)) AS project,
                 analytics.latency_bin(latency_ms) AS bin, input_tokens, output_tokens, cached_input_tokens,
                 reasoning_tokens, cost_microcents, occurred_at
             FROM analytics.usage_events

@@ -46,13 +46,14 @@ FROM generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '1 
 FILL_EVENTS = """
 INSERT INTO analytics.usage_events (
     org_id, event_id, occurred_at, batch_id, body_hash, cost_microcents, latency_ms, input_tokens, output_tokens,
-    cached_input_tokens, reasoning_tokens, status, model_id, client_id, metadata
+    cached_input_tokens, reasoning_tokens, status, model_id, client_id, project, metadata_json
 )
 SELECT %(org)s, gen_random_uuid(), %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s) * random(), 0, 0,
     (random() * 1e9)::bigint, (random() * 9000)::integer, (random() * 4000)::integer, (random() * 800)::integer, 0, 0,
     CASE WHEN random() < 0.97 THEN 'success' ELSE 'error' END, 'provider/model-' || number %% 40,
     'client-' || number %% 500,
-    jsonb_build_object('project', 'project-' || number %% 90, 'team', 'team-' || number %% 9)
+    'project-' || number %% 90,
+    format('{{"project":"project-%%s","team":"team-%%s"}}', number %% 90, number %% 9)
 FROM generate_series(1, %(rows)s::bigint) AS number
 """
 ROWS = f"SELECT {COLUMNS} FROM analytics.usage_hourly WHERE org_id = '{{org}}' ORDER BY bucket_start, model_id"

@@ -59,7 +59,7 @@ FROM generate_series(1, %(batches)s), (SELECT %(since)s::timestamptz AS since, %
 EVENTS = """
 INSERT INTO analytics.usage_events (
     org_id, event_id, occurred_at, batch_id, body_hash, cost_microcents, latency_ms, input_tokens, output_tokens,
-    cached_input_tokens, reasoning_tokens, status, model_id, actor_id, client_id, error_code, metadata
+    cached_input_tokens, reasoning_tokens, status, model_id, actor_id, client_id, error_code, project, metadata_json
 )
 SELECT
     org_id, gen_random_uuid(), occurred_max - (occurred_max - occurred_min) * age, batch_id, 0,
@@ -68,7 +68,7 @@ SELECT
     CASE WHEN random() > 0.05 THEN 'user-' || number || '-' || floor(random() * random() * actors) END,
     'key-' || number || '-' || floor(random() * clients),
     CASE status WHEN 'error' THEN 'internal_error' WHEN 'throttled' THEN 'rate_limited' END,
-    jsonb_build_object('project', 'project-' || floor(random() * projects), 'team', 'platform', 'region', 'us-east-1')
+    'project-' || project, format('{"project":"project-%%s","region":"us-east-1","team":"platform"}', project)
 FROM (
     SELECT
         batch_id, occurred_min, occurred_max, event,
@@ -82,6 +82,7 @@ FROM (
     ) AS numbered
 ) AS drawn
 INNER JOIN bench_orgs USING (number)
+CROSS JOIN LATERAL floor(random() * projects) AS project
 ORDER BY batch_id
 """
 FILL = """

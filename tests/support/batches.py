@@ -17,7 +17,8 @@ from analytics_core.testing.builders import NOON, ORG_ID
 STREAM = "analytics.usage.v1"
 _EVENT_COLUMNS = (
     "org_id, event_id, occurred_at, batch_id, body_hash, cost_microcents, latency_ms, input_tokens, output_tokens,"
-    " cached_input_tokens, reasoning_tokens, status, model_id, actor_id, client_id, error_code, metadata"
+    " cached_input_tokens, reasoning_tokens, status, model_id, actor_id, client_id, error_code, metadata, project,"
+    " metadata_json"
 )
 _STATUSES = ("success",) * 9 + ("error", "timeout", "throttled")
 COUNTED = (
@@ -127,8 +128,8 @@ def store(ingest_dsn: str, batches: Iterable[Batch]) -> list[int]:
             batch_id = _insert_batch(cursor, batch)
             batch_ids.append(batch_id)
             with cursor.copy(f"COPY analytics.usage_events ({_EVENT_COLUMNS}) FROM STDIN") as copy:
-                for event in batch.events:
-                    copy.write_row(_event_row(event, batch_id))
+                for number, event in enumerate(batch.events):
+                    copy.write_row(_event_row(event, batch_id, is_old=number % 2 == 1))
     return batch_ids
 
 
@@ -150,12 +151,15 @@ def _insert_batch(cursor: psycopg.Cursor, batch: Batch) -> int:
     return int(row[0])
 
 
-def _event_row(event: StoredEvent, batch_id: int) -> tuple[object, ...]:
+def _event_row(event: StoredEvent, batch_id: int, *, is_old: bool) -> tuple[object, ...]:
+    """As ingest stores it; an old one as it did when metadata was jsonb and a project was found there alone."""
+    metadata = None if event.project is None else json.dumps({"project": event.project, "team": "a"})
+    project = event.project[:200] if event.project else None
     return (
         event.org_id, uuid4(), event.occurred_at, batch_id, 0, event.cost_microcents, event.latency_ms,
         event.input_tokens, event.output_tokens, event.cached_input_tokens, event.reasoning_tokens, event.status,
         event.model_id, event.actor_id, event.client_id, event.error_code,
-        None if event.project is None else json.dumps({"project": event.project, "team": "a"}),
+        *((metadata, None, None) if is_old else (None, project, metadata)),
     )  # fmt: skip
 
 

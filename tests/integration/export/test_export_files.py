@@ -170,8 +170,8 @@ def test_no_text_of_any_column_runs_in_a_spreadsheet(finance: Finance, question:
     with psycopg.connect(finance.database.owner_dsn) as connection:
         connection.execute(
             "UPDATE analytics.usage_events SET model_id = %s, client_id = %s, actor_id = %s, error_code = %s,"
-            " status = 'error', metadata = %s WHERE org_id = %s",
-            (*list(NASTY_CELLS.values())[:4], json.dumps(metadata), finance.api.org_id),
+            " status = 'error', metadata = NULL, project = %s, metadata_json = %s WHERE org_id = %s",
+            (*list(NASTY_CELLS.values())[:4], metadata["project"], json.dumps(metadata), finance.api.org_id),
         )
     listed = finance.api.send("GET", "/exports/templates", None).json()["items"]
     wanted = next(each for each in listed if each["name"] == question.get("template", "full"))

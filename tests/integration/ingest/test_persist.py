@@ -86,11 +86,12 @@ async def test_a_batch_is_written_whole(tables: Tables, ingest_database: WriteDa
 
 
 async def test_every_field_of_an_event_is_stored(tables: Tables, ingest_database: WriteDatabase, lease: Lease) -> None:
-    """Money in micro-cents, time in UTC with microseconds, metadata as JSON."""
+    """Money in micro-cents, time in UTC with microseconds, metadata as JSON in one spelling."""
     sent = event_body(
         occurredAt=(NOON + timedelta(microseconds=123456)).astimezone(INDIA).isoformat(),
         status="error", errorCode="rate_limited", actorId="u1", clientId="k1", latencyMs=7, inputTokens=9,
-        outputTokens=8, cachedInputTokens=3, reasoningTokens=2, costEstimateCents="0.000001", metadata={"project": "p"},
+        outputTokens=8, cachedInputTokens=3, reasoningTokens=2, costEstimateCents="0.000001",
+        metadata={"team": "é", "project": "p" * 201},
     )  # fmt: skip
     await persist(ingest_database, lease, batch_of([sent]))
 
@@ -108,7 +109,8 @@ async def test_every_field_of_an_event_is_stored(tables: Tables, ingest_database
         3,
         2,
     )
-    assert (row["actor_id"], row["client_id"], row["metadata"]) == ("u1", "k1", {"project": "p"})
+    assert (row["actor_id"], row["client_id"], row["project"]) == ("u1", "k1", "p" * 200)
+    assert row["metadata_json"] == '{"project":"%s","team":"é"}' % ("p" * 201)
     assert row["occurred_at"] == NOON + timedelta(microseconds=123456)
 
 
@@ -134,6 +136,22 @@ async def test_repeats_in_a_batch_are_compared_with_what_is_stored(
     receipt = await persist(ingest_database, lease, batch_of([body(1, tokens=5), body(1), body(1, tokens=6)], 1))
 
     assert (receipt.stored, receipt.duplicates, receipt.conflicts) == (0, 3, 2)
+
+
+async def test_a_row_from_when_metadata_was_jsonb_is_the_same_event(
+    tables: Tables, ingest_database: WriteDatabase, lease: Lease
+) -> None:
+    """jsonb has a spelling of its own: keys by length, a blank after each colon."""
+    sent, other = (
+        event_body(eventId=str(UUID(int=1)), metadata={"a": "é", "bb": "2", "project": name}) for name in ("p", "q")
+    )
+    await persist(ingest_database, lease, batch_of([sent]))
+    tables.rows(
+        "UPDATE analytics.usage_events SET metadata = metadata_json::jsonb, metadata_json = NULL, project = NULL"
+    )
+    receipt = await persist(ingest_database, lease, batch_of([sent, other], 1))
+
+    assert (receipt.stored, receipt.duplicates, receipt.conflicts) == (0, 2, 1)
 
 
 async def test_two_partitions_that_bring_the_same_events_at_once_store_them_once(

@@ -153,6 +153,24 @@ def test_raw_events_are_seen_through_the_view_alone(tenants: Tenants, role: str)
     assert (without, inside) == (set(), {tenants.mine})
 
 
+def test_metadata_of_any_age_is_seen_alike(tenants: Tenants) -> None:
+    """Rows from before metadata_json have theirs in jsonb, and no project of their own."""
+    seen = "SELECT DISTINCT metadata, project FROM analytics.visible_events WHERE metadata IS NOT NULL"
+    with psycopg.connect(tenants.database.owner_dsn) as connection:
+        connection.execute("SET LOCAL app.scope = 'platform'")
+        connection.execute(
+            "UPDATE analytics.usage_events SET metadata = NULL, project = 'p', metadata_json = '{\"project\":\"p\"}'"
+        )
+        new = connection.execute(seen).fetchall()
+        connection.execute(
+            "UPDATE analytics.usage_events SET metadata = metadata_json::jsonb, project = NULL, metadata_json = NULL"
+        )
+        old = connection.execute(seen).fetchall()
+        connection.rollback()
+
+    assert new == old == [({"project": "p"}, "p")]
+
+
 @pytest.mark.parametrize("role", TENANT_ROLES)
 def test_every_column_of_a_tenant_table_can_be_read(tenants: Tenants, role: str) -> None:
     """Rights on hypertables are by column: one that a migration added needs the helper once more."""

@@ -93,7 +93,7 @@ EVENT_ORIGIN = (
     Column("client_id", Kind.TEXT, "source.client_id"),
     Column("actor_id", Kind.TEXT, "source.actor_id"),
     # As in the rollups: an empty value is none, and a project has up to 200 characters.
-    Column("project", Kind.TEXT, "NULLIF(analytics.project(source.metadata), '')"),
+    Column("project", Kind.TEXT, "NULLIF(source.project, '')"),
     *(
         Column(name, Kind.TEXT, f"NULLIF(source.metadata ->> '{name}', '')")
         for name in ("team", "region", "endpoint", "operation")

@@ -18,12 +18,12 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.events import FUTURE_MAX, METADATA_BYTES_MAX, EventMetadata, UsageEvent, WireEvent
-from analytics_ingest.limits import ROW_PARTS_CACHED
+from analytics_ingest.limits import PROJECT_LENGTH_MAX, ROW_PARTS_CACHED
 
 ID_COLUMNS = ("org_id", "event_id", "occurred_at")
 COLUMNS = (
     "batch_id", *ID_COLUMNS, "cost_microcents", "latency_ms", "input_tokens", "output_tokens", "cached_input_tokens",
-    "reasoning_tokens", "status", "model_id", "actor_id", "client_id", "error_code", "metadata",
+    "reasoning_tokens", "status", "model_id", "actor_id", "client_id", "error_code", "project", "metadata_json",
 )  # fmt: skip
 
 ORG = slice(4, 20)
@@ -121,14 +121,14 @@ def row_of(event: UsageEvent) -> bytes:
                 4, event.cached_input_tokens, 4, event.reasoning_tokens,
             ),
             _text(event.status), _text(event.model_id), _text(event.actor_id), _text(event.client_id),
-            _text(event.error_code), _jsonb(event.metadata),
+            _text(event.error_code), _metadata_columns(event.metadata),
         )
     )  # fmt: skip
 
 
 def row_of_stored(stored: Mapping[str, Any]) -> bytes:
-    """The row as which a stored event arrived; `stored` has the columns of usage_events."""
-    columns = {name: stored[name] for name in COLUMNS[1:-1]}
+    """The row as which a stored event arrived; `stored` has its columns, and `metadata` as any JSON."""
+    columns = {name: stored[name] for name in COLUMNS[1:-2]}
     metadata = stored["metadata"] and msgspec.json.decode(stored["metadata"])
     return row_of(UsageEvent(**columns, metadata=metadata, has_unknown_fields=False))
 
@@ -195,11 +195,11 @@ def _org(org_id: str) -> bytes:
 
 @lru_cache(ROW_PARTS_CACHED)
 def _metadata(raw: bytes) -> bytes:
-    return _jsonb(_METADATA.decode(raw) if raw else None)
+    return _metadata_columns(_METADATA.decode(raw) if raw else None)
 
 
-def _jsonb(metadata: dict[str, str] | None) -> bytes:
+def _metadata_columns(metadata: dict[str, str] | None) -> bytes:
     if not metadata:
-        return _NULL
-    content = _CANONICAL.encode(metadata)
-    return b"%b\1%b" % ((len(content) + 1).to_bytes(4, "big"), content)
+        return _NULL + _NULL
+    project = metadata.get("project", "")[:PROJECT_LENGTH_MAX]
+    return _text(project or None) + _text(_CANONICAL.encode(metadata).decode())

@@ -17,6 +17,8 @@ DECODE_SLICE = 500
 # Organisations, models, clients and metadata, each in its spelling of a row: 1 µs an event saved while they repeat, and
 # 2 MB. Other metadata for each event, 8 KiB of it, would make that 64 MB.
 ROW_PARTS_CACHED = 4_096
+# Characters of a project, as of every other text that events are grouped by; what is longer is cut.
+PROJECT_LENGTH_MAX = 200
 # Advisory locks that a batch may hold at once; PostgreSQL's table has room for 6,400 with the default settings.
 ORG_LOCKS_MAX = 300
 

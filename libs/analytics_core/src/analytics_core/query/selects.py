@@ -238,7 +238,7 @@ def _events(source: Source) -> FromClause:
             column(name)
             for name in ("org_id", "occurred_at", "batch_id", "model_id", "client_id", "actor_id", "status")
         ),
-        *(column(name) for name in ("error_code", "metadata", "latency_ms")),
+        *(column(name) for name in ("error_code", "project", "latency_ms")),
         *(column(name, BigInteger) for name in SUMS[4:]),
         schema="analytics",
     ).c
@@ -253,7 +253,7 @@ def _events(source: Source) -> FromClause:
             event.model_id,
             *(func.coalesce(event[name], empty).label(name) for name in ("client_id", "actor_id", "error_code")),
             event.status,
-            func.analytics.project(event.metadata).label("project"),
+            event.project,
             one.label("invocations"),
             *(
                 cast(cast(event.status == literal_column(f"'{status}'"), Integer), BigInteger).label(name)

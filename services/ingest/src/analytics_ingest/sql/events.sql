@@ -30,7 +30,8 @@ SET LOCAL plan_cache_mode = force_custom_plan
 -- it would believe to be cheap while a new day has no statistics. How far apart namesakes may be is the caller's affair.
 SELECT
     org_id, event_id, occurred_at, cost_microcents, latency_ms, input_tokens, output_tokens, cached_input_tokens,
-    reasoning_tokens, status, model_id, actor_id, client_id, error_code, metadata
+    reasoning_tokens, status, model_id, actor_id, client_id, error_code,
+    coalesce(metadata_json, metadata::text) AS metadata
 FROM (
     SELECT org_id AS incoming_org_id, array_agg(event_id) AS event_ids
     FROM incoming_ids

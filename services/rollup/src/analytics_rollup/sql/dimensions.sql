@@ -72,7 +72,7 @@ FROM (
         date_bin('15 minutes', occurred_at, 'epoch') AS bucket_start,
         model_id,
         coalesce(client_id, '') AS client_id,
-        analytics.project(metadata) AS project,
+        coalesce(project, analytics.project(metadata)) AS project,
         status,
         coalesce(error_code, '') AS error_code,
         count(*) AS invocations,
