@@ -3,10 +3,11 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analytics_core.events import COST_CENTS_MAX, FUTURE_MAX, INT_MAX
@@ -98,6 +99,27 @@ def test_of_a_repeated_field_the_last_value_counts_either_way(
     assert row in {None, full_row(repeating)}
     if row is not None or full_row(repeating) is not None:
         assert full_row(repeating) == full_row(plain)
+
+
+@given(
+    digits=st.uuids().map(lambda made: made.hex) | st.uuids().map(lambda made: made.hex.upper()),
+    hyphens=st.just([8, 12, 16, 20]) | st.lists(st.sampled_from([8, 12, 16, 20, 24, 32]), max_size=5),
+    put=st.tuples(
+        st.sampled_from([0, 2, 5, 8, 9, 34, 36]), st.sampled_from(["", " ", "  ", "g", "é"]), st.integers(0, 2)
+    ),
+)
+@example(digits="0123456789abcdef" * 2, hyphens=[8, 12, 16, 20], put=(2, "  ", 2))
+def test_an_id_is_read_in_its_usual_spelling_alone(digits: str, hyphens: list[int], put: tuple[int, str, int]) -> None:
+    """Hyphens in other places, blanks among the digits, no hyphens: the full decoder says what that is."""
+    usual = event_body(eventId=str(UUID(digits)))
+    odd = digits
+    for place in sorted(hyphens, reverse=True):
+        odd = f"{odd[:place]}-{odd[place:]}"
+    place, text, cut = put
+    other = event_body(eventId=odd[:place] + text + odd[place + cut :])
+
+    assert plain_row(usual, TIMES) == full_row(usual) is not None
+    assert plain_row(other, TIMES) in {None, full_row(other)}
 
 
 @given(body=st.binary(max_size=200), cut=st.integers(0, 300), put=st.binary(max_size=3))
