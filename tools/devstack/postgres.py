@@ -31,8 +31,8 @@ SETTINGS = {
     "effective_cache_size": "2GB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
-    # At 50,000 events/s the log grows by 1.5 GB a minute, by twice that right after a checkpoint, and one begins at half
-    # of the limit. Little load never uses the room.
+    # At 50,000 events/s the log grows by 1.5 GB a minute, twice that right after a checkpoint, and the next one begins
+    # at half of the limit. Little load never uses the room.
     "max_wal_size": "16GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "lz4",
@@ -49,7 +49,7 @@ SETTINGS = {
 # dropping a database takes 0.1 s instead of 0.3 s.
 TEST_SETTINGS = {"fsync": "off"}
 
-MEMORY_MB = range(512, 4096 + 1)
+MEMORY_MB = range(512, 8192 + 1)
 """What the benchmarks' server may have for pages, however small or large the machine is."""
 
 

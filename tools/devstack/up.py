@@ -25,7 +25,7 @@ from tools.devstack.stack import (
     write_private,
 )
 
-# The log of the database grows to 4 GB under load, but an empty stack takes 300 MB; RabbitMQ stops below 500 MB.
+# The log of the database grows to 16 GB under load, but an empty stack takes 300 MB; RabbitMQ stops below 500 MB.
 FREE_MB_MIN = 1500
 # RabbitMQ does not react to SIGTERM in the first seconds of its life.
 HALF_STARTED_PATIENCE_S = 5
