@@ -58,7 +58,7 @@ def test_every_dialect_arrives_once_by_whichever_way(ingest: Ingest, org_id: UUI
         assert {column: row[column] for column in COLUMNS} == {
             column: event.get(field) for column, field in COLUMNS.items()
         }
-        assert (row["metadata"] or None) == event.get("metadata")
+        assert msgspec.json.decode(row["metadata_json"] or "null") == (event.get("metadata") or None)
         assert row["cost_microcents"] == Decimal(str(event["costEstimateCents"])) * 1_000_000
 
 
