@@ -12,7 +12,8 @@ import asyncpg
 import psycopg
 import pytest
 
-from analytics_core.database import ReadDatabase
+from analytics_core.access import scope_for_accepted_job
+from analytics_core.database import ReadDatabase, sessions_end_behind
 from tests.integration.query_api.conftest import Api, OpenApi
 from tests.integration.query_api.numbers import NOW, Call, Numbers
 from tests.support.fault_proxy import FaultProxy
@@ -149,3 +150,29 @@ async def test_the_pool_for_reading_cannot_write(database: Database) -> None:
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             async with pool._pool.acquire() as connection:
                 await connection.execute("DELETE FROM analytics.usage_hourly")
+
+
+async def test_what_was_read_stays_true_when_its_session_is_lost(database: Database) -> None:
+    """An answer does not depend on the end of its transaction; the next one gets a connection that works."""
+    async with ReadDatabase.open(database.owner_dsn, application_name="test", pool_size=1) as pool:
+        async with sessions_end_behind(), pool.read() as session:
+            lost = await session.fetch_value("SELECT pg_backend_pid()")
+            with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
+                connection.execute("SELECT pg_terminate_backend(%s)", (lost,))
+        async with pool.read() as session:
+            found = await session.fetch_value("SELECT pg_backend_pid()")
+
+    assert found != lost
+
+
+async def test_nothing_of_a_session_is_left_to_the_next_one(database: Database, org_id: UUID) -> None:
+    """They share a connection, and neither the organisation nor the snapshot."""
+    facts = "SELECT pg_backend_pid(), current_setting('app.org_id', true), now()"
+    async with ReadDatabase.open(database.owner_dsn, application_name="test", pool_size=1) as pool:
+        async with pool.read(scope_for_accepted_job(org_id), repeatable=True) as session:
+            (first,) = await session.fetch(facts)
+        async with pool.read() as session:
+            (second,) = await session.fetch(facts)
+
+    assert (first[0], first[1], second[1]) == (second[0], str(org_id), "")
+    assert second[2] > first[2]

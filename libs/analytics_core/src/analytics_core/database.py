@@ -7,8 +7,10 @@ A session sees the rows of the scope that it was opened with, and of nobody with
 settings end with the transaction. It holds for query-api and export; ingest and rollup work on everybody's rows.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Self
@@ -47,6 +49,22 @@ REFUSED = (asyncpg.PostgresError,)
 
 Scope = OrgScope | PlatformScope
 """Whose rows a session sees."""
+
+
+_ENDINGS: ContextVar[set[asyncio.Task[None]] | None] = ContextVar("_ENDINGS", default=None)
+
+
+@asynccontextmanager
+async def sessions_end_behind() -> AsyncIterator[None]:
+    """Read sessions end while the block goes on, with an answer for example; all have ended when this returns."""
+    endings: set[asyncio.Task[None]] = set()
+    token = _ENDINGS.set(endings)
+    try:
+        yield
+    finally:
+        _ENDINGS.reset(token)
+        if endings:
+            await asyncio.wait(endings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +176,32 @@ class ReadDatabase:
 
     @asynccontextmanager
     async def read(self, scope: Scope | None = None, *, repeatable: bool = False) -> AsyncIterator[ReadSession]:
-        """A read-only transaction over the scope's rows; `repeatable` gives all its statements one snapshot."""
+        """A read-only transaction over the scope's rows; `repeatable` gives all its statements one snapshot.
+
+        Within `sessions_end_behind` the block does not wait for its end: what was read stays true, come what may.
+        """
         isolation = "REPEATABLE READ" if repeatable else "READ COMMITTED"
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+        connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        try:
             await connection.execute(f"BEGIN ISOLATION LEVEL {isolation} READ ONLY; {_limit_to(scope)}")
-            try:
-                yield ReadSession(connection)
-            finally:
-                await connection.execute("COMMIT")
+            yield ReadSession(connection)
+        finally:
+            ending = asyncio.create_task(self._end(connection))
+            endings = _ENDINGS.get()
+            if endings is None:
+                await asyncio.shield(ending)
+            else:
+                endings.add(ending)
+                ending.add_done_callback(endings.discard)
+
+    async def _end(self, connection: Any) -> None:
+        try:
+            await connection.execute("COMMIT")
+        except (*UNREACHABLE, *REFUSED):
+            # Nothing is lost with it but the connection, which nobody shall get in this state.
+            connection.terminate()
+        finally:
+            await self._pool.release(connection)
 
     async def ping(self) -> None:
         """Return when the server answers; raises one of `UNREACHABLE` when it does not."""

@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from analytics_core.database import sessions_end_behind
 from analytics_core.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_FAILED
 
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
@@ -69,7 +70,8 @@ class Edge:
             tracer.start_as_current_span(scope["method"], context=extract(carrier), kind=SpanKind.SERVER) as span,
         ):
             try:
-                await self._app(scope, receive, send_with_id)
+                async with sessions_end_behind():
+                    await self._app(scope, receive, send_with_id)
             except asyncio.CancelledError:
                 status = CLOSED_EARLY
                 raise
