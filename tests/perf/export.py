@@ -53,7 +53,7 @@ SELECT %(org)s, gen_random_uuid(), %(start)s::timestamptz + (%(end)s::timestampt
     CASE WHEN random() < 0.97 THEN 'success' ELSE 'error' END, 'provider/model-' || number %% 40,
     'client-' || number %% 500,
     'project-' || number %% 90,
-    format('{{"project":"project-%%s","team":"team-%%s"}}', number %% 90, number %% 9)
+    format('{"project":"project-%%s","team":"team-%%s"}', number %% 90, number %% 9)
 FROM generate_series(1, %(rows)s::bigint) AS number
 """
 ROWS = f"SELECT {COLUMNS} FROM analytics.usage_hourly WHERE org_id = '{{org}}' ORDER BY bucket_start, model_id"
