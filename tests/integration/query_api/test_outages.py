@@ -176,3 +176,15 @@ async def test_nothing_of_a_session_is_left_to_the_next_one(database: Database, 
 
     assert (first[0], first[1], second[1]) == (second[0], str(org_id), "")
     assert second[2] > first[2]
+
+
+async def test_sessions_have_ended_when_the_request_has(database: Database) -> None:
+    """An answer does not wait for the end of its session; the request does, so that nothing of it is left behind."""
+    async with ReadDatabase.open(database.owner_dsn, application_name="test", pool_size=1) as pool:
+        async with sessions_end_behind():
+            async with pool.read() as session:
+                await session.fetch_value("SELECT 1")
+            free_at_the_answer = pool._pool.get_idle_size()
+        free_behind_it = pool._pool.get_idle_size()
+
+    assert (free_at_the_answer, free_behind_it) == (0, 1)
