@@ -18,7 +18,7 @@ from statistics import median
 
 from tests.perf.load.account import Span, Stretch, rss_mb, total
 from tests.perf.load.platform import Platform, Progress, platform
-from tests.perf.load.storage import bare_copy_rate, fill_older, fill_recent
+from tests.perf.load.storage import bare_copy_rate, fill_older, fill_recent, wear_in
 
 FIRST_RATE = 20_000
 STEP_UP = 1.25
@@ -254,6 +254,7 @@ def bench(options: argparse.Namespace) -> dict[str, float | None]:
     result: dict[str, float | None] = {}
     with platform(options.partitions, by_org=not options.scatter) as stage:
         say(f"Environment: {environment(stage)}")
+        say(f"  server worn in, its memory and log files used once, in {wear_in(stage.database):.0f} s")
         rate = options.rate or highest_rate(stage)
         held = sustained(stage, rate, options.minutes)
         report_cost(held.span, held.events)

@@ -18,6 +18,15 @@ SELECT public.create_hypertable(
     'analytics.bare_events', public.by_range('occurred_at', INTERVAL '1 day'), create_default_indexes => false
 );
 """
+# Rows of one page each, through all of the server's memory for pages and into the log.
+WEAR_IN = """
+CREATE TABLE public.wear_in (page text STORAGE PLAIN);
+INSERT INTO public.wear_in
+SELECT repeat('x', 8000)
+FROM generate_series(1, (SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers'));
+DROP TABLE public.wear_in;
+CHECKPOINT;
+"""
 FILL_WORKERS = 2
 FILL_STEP = 250_000
 # The same organisations as the publisher's, so that the index is as dense where the next events go.
@@ -32,6 +41,19 @@ SELECT
     2922, 1891, 456, 0, 0, 'success', 'gpt-4o-mini', 'user-007-0085', 'key-007-0'
 FROM generate_series(1, %(rows)s) AS number
 """
+
+
+def wear_in(database: Database) -> float:
+    """Bring a new server to where one is after its first quarter of an hour; the seconds that it took.
+
+    Until then the system clears every page of its memory when it is first used, and the server writes each of its log
+    files full of zeros before using it: 4 % of all processor time at 50,000 events/s, and none later on.
+    """
+    started = time.monotonic()
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
+        for statement in WEAR_IN.split(";"):
+            connection.execute(statement.encode())
+    return time.monotonic() - started
 
 
 def bare_copy_rate(database: Database, rows: int) -> float:

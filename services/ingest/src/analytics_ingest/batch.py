@@ -79,21 +79,29 @@ class Batch:
         """Take messages of one chunk, the first at `first_offset`, until full; how many were taken (at least one)."""
         times = AcceptedTimes.at(accepted_at, self.retention)
         known = len(self.events)
-        size_left = self.bytes_max - self.size_bytes
-        taken = 0
-        for offset, body in enumerate(bodies, first_offset):
-            row = plain_row(body, times) if isinstance(body, bytes) and not self.unstorable else None
-            if row is None:
-                self._add_unusual(body, offset, accepted_at)
-            else:
-                self._add_row(row)
-            taken += 1
-            size_left -= len(body) if isinstance(body, bytes) else len(body.raw)
-            if self.received >= self.events_max or size_left <= 0:
-                break
+        bodies = bodies[: self.events_max - self.received]
+        rows = self._plain_rows(bodies, times)
+        plain = [row for row in rows if row is not None]
+        size_bytes, taken = self.size_bytes, 0
+        if len(plain) == len(rows) and (added := sum(map(len, bodies))) <= self.bytes_max - size_bytes:
+            # The usual case, all at once.
+            self.events += plain
+            self.event_positions += range(self.received, self.received + len(plain))
+            self.received += len(plain)
+            taken, size_bytes = len(plain), size_bytes + added
+        else:
+            for body, row in zip(bodies, rows, strict=True):
+                if row is None:
+                    self._add_unusual(body, first_offset + taken, accepted_at)
+                else:
+                    self._add_row(row)
+                taken += 1
+                size_bytes += len(_bytes_of(body))
+                if self.received >= self.events_max or size_bytes >= self.bytes_max:
+                    break
         if not self.is_late and len(self.events) > known:
             self.is_late = min(map(BY_TIME, self.events[known:])) < time_bytes(accepted_at - LATE_AFTER)
-        self._extend(_Piece(bodies[:taken], first_offset, accepted_at), self.bytes_max - size_left)
+        self._extend(_Piece(bodies[:taken], first_offset, accepted_at), size_bytes)
         return taken
 
     def rebuilt_without(self, unstorable: Mapping[int, str]) -> "Batch":
@@ -103,6 +111,12 @@ class Batch:
             batch.add(*piece)
         batch.gaps, batch.trace_parents = self.gaps, self.trace_parents
         return batch
+
+    def _plain_rows(self, bodies: Sequence[bytes | Unreadable], times: AcceptedTimes) -> list[bytes | None]:
+        """The rows of those that are plain events; of none of them once the database has refused some."""
+        if self.unstorable:
+            return [None] * len(bodies)
+        return [plain_row(body, times) if isinstance(body, bytes) else None for body in bodies]
 
     def _add_unusual(self, body: bytes | Unreadable, offset: int, accepted_at: datetime) -> None:
         """A message that is no plain event, or that the database may have refused."""

@@ -33,8 +33,9 @@ IDS = slice(0, 52)
 TIME = slice(44, 52)
 """Microseconds since 2000; as bytes they sort like the numbers, because none is negative."""
 
+BY_KEY = itemgetter(KEY)
 BY_TIME = itemgetter(TIME)
-"""A row's time, for `map`: half of what a loop that takes the bytes out costs."""
+"""A row's key or time, for `map`: half of what a loop that takes the bytes out costs."""
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -1,18 +1,17 @@
 """Puts events into their table, each once, inside the transaction of a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
 
 from analytics_core.database import WriteSession
 from analytics_core.sql import load_queries
 from analytics_ingest.dedupe import sift
 from analytics_ingest.event_rows import (
+    BY_KEY,
     BY_TIME,
     COLUMNS,
     ID_COLUMNS,
-    KEY,
     ORG,
     TIME,
     copy_of,
@@ -23,7 +22,6 @@ from analytics_ingest.event_rows import (
 from analytics_ingest.limits import DEDUPE_WINDOW, ORG_LOCKS_MAX
 
 QUERIES = load_queries("analytics_ingest", "events")
-BY_KEY = itemgetter(KEY)
 DAY = timedelta(days=1)
 
 Window = tuple[datetime, datetime, datetime, datetime]
@@ -47,11 +45,12 @@ async def store_events(session: WriteSession, batch_id: int, rows: Sequence[byte
     # processor in place of 12. Sorting takes 0.3 µs and leaves events of one key in the order in which they came.
     rows = sorted(rows, key=BY_KEY)
     await _wait_for_other_writers(session, rows)
-    new, conflicts = sift(rows, await _namesakes(session, rows))
+    bounds = _bounds(rows)
+    new, conflicts = sift(rows, await _namesakes(session, rows, _days(rows, bounds)))
     if not new:
         return Stored(0, conflicts, None, None)
     await session.copy_binary("usage_events", COLUMNS, copy_of(batch_id, new))
-    return Stored(len(new), conflicts, *_bounds(new))
+    return Stored(len(new), conflicts, *(bounds if len(new) == len(rows) else _bounds(new)))
 
 
 async def _wait_for_other_writers(session: WriteSession, rows: Sequence[bytes]) -> None:
@@ -65,12 +64,12 @@ async def _wait_for_other_writers(session: WriteSession, rows: Sequence[bytes]) 
         await session.execute(QUERIES["lock_orgs"], keys)
 
 
-async def _namesakes(session: WriteSession, rows: Sequence[bytes]) -> list[bytes]:
+async def _namesakes(session: WriteSession, rows: Sequence[bytes], days: Sequence[datetime]) -> list[bytes]:
     """The stored events whose organisation and id are those of a row, a day around its time at least."""
     await session.execute(QUERIES["make_incoming"])
     await session.execute(QUERIES["plan_for_values"])
     await session.copy_binary("incoming_ids", ID_COLUMNS, copy_of_ids(rows))
-    found = [await session.fetch(QUERIES["find_namesakes"], *window(day)) for day in _days(rows)]
+    found = [await session.fetch(QUERIES["find_namesakes"], *window(day)) for day in days]
     return [row_of_stored(record) for records in found for record in records]
 
 
@@ -79,9 +78,9 @@ def window(day: datetime) -> Window:
     return day, day + DAY, day - DEDUPE_WINDOW, day + DAY + DEDUPE_WINDOW
 
 
-def _days(rows: Sequence[bytes]) -> list[datetime]:
+def _days(rows: Sequence[bytes], bounds: tuple[datetime, datetime]) -> list[datetime]:
     """The UTC days that the events lie in; nearly always one, and then without looking at each event."""
-    first, last = map(_day, _bounds(rows))
+    first, last = map(_day, bounds)
     if last - first <= DAY:
         return sorted({first, last})
     return sorted({_day(time_of(row[TIME])) for row in rows})
@@ -91,6 +90,6 @@ def _day(time: datetime) -> datetime:
     return datetime(time.year, time.month, time.day, tzinfo=UTC)
 
 
-def _bounds(rows: Sequence[bytes]) -> Iterator[datetime]:
+def _bounds(rows: Sequence[bytes]) -> tuple[datetime, datetime]:
     times = list(map(BY_TIME, rows))
-    return map(time_of, (min(times), max(times)))
+    return time_of(min(times)), time_of(max(times))

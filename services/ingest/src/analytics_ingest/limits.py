@@ -26,6 +26,9 @@ ORG_LOCKS_MAX = 300
 READER_BUFFER_BYTES_MAX = 8 * 1024 * 1024
 # Chunks that the broker may send unasked. Ten cover a round trip of milliseconds even where chunks are small.
 READER_CREDIT = 10
+# Credit goes back for so many chunks at once: a message of its own for each took ingest 0.5 µs an event, and the broker
+# as much. The broker always has some while chunks are taken.
+READER_CREDIT_STEP = 5
 # What the messages of one compressed chunk may take when inflated; a chunk travels as at most a few megabytes.
 INFLATED_BYTES_MAX = 64 * 1024 * 1024
 

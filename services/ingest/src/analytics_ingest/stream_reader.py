@@ -10,7 +10,13 @@ from rstream import exceptions, schema
 from rstream.constants import OffsetType
 
 from analytics_ingest.chunks import Chunk
-from analytics_ingest.limits import LAST_CHUNK_MAX, READER_BUFFER_BYTES_MAX, READER_CREDIT, READER_OPEN_MAX
+from analytics_ingest.limits import (
+    LAST_CHUNK_MAX,
+    READER_BUFFER_BYTES_MAX,
+    READER_CREDIT,
+    READER_CREDIT_STEP,
+    READER_OPEN_MAX,
+)
 from analytics_ingest.stream_client import Broker, ReaderFailed, StreamClient, StreamSpec, connect_to_partition
 
 SUBSCRIPTION_ID = 0
@@ -71,8 +77,9 @@ class StreamReader:
         """
         if not await self._client.answers(self._stream):
             raise ReaderFailed("stream_missing", f"{self._stream} does not exist")
-        is_waiting = self._chunks or self._client.has_frames_waiting(SUBSCRIPTION_ID) or self._credit_owed
-        return not (is_waiting or self.is_owed)
+        is_waiting = self._chunks or self._client.has_frames_waiting(SUBSCRIPTION_ID)
+        has_credit = self._credit_owed < READER_CREDIT
+        return has_credit and not (is_waiting or self.is_owed)
 
     @property
     def is_owed(self) -> bool:
@@ -142,7 +149,7 @@ class StreamReader:
             self._fail(ReaderFailed("delivery_failed", repr(error)))
 
     async def _grant_credit(self) -> None:
-        if self._credit_owed and self._buffered_bytes < READER_BUFFER_BYTES_MAX:
+        if self._credit_owed >= READER_CREDIT_STEP and self._buffered_bytes < READER_BUFFER_BYTES_MAX:
             credit, self._credit_owed = self._credit_owed, 0
             await self._client.credit(SUBSCRIPTION_ID, credit)
 
