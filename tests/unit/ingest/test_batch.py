@@ -81,6 +81,25 @@ def test_a_batch_stops_at_its_size_but_takes_one_message() -> None:
     assert made.is_full
 
 
+def test_a_batch_of_plain_events_stops_at_its_size() -> None:
+    """They are taken all at once, unless the size ends between them."""
+    plain = [body(number) for number in range(5)]
+    made = batch(bytes_max=len(plain[0]) * 3)
+
+    assert made.add(plain, 0, NOON) == 3
+    assert (made.is_full, ids(made)) == (True, [0, 1, 2])
+
+
+def test_every_event_is_found_again_by_its_position() -> None:
+    """The database refuses a row, and the position says which message of the batch that was."""
+    made = batch()
+    made.add([body(0), body(1)], 0, NOON)
+    made.add([body(2), b"{nonsense", body(4)], 2, NOON)
+    made.add([body(5), body(6)], 5, NOON)
+
+    assert list(zip(ids(made), made.event_positions, strict=True)) == [(n, n) for n in (0, 1, 2, 4, 5, 6)]
+
+
 def test_offsets_and_times_span_the_chunks() -> None:
     """The position that is committed is that of the last message, jumps between chunks included."""
     made = batch()
