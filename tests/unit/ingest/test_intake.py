@@ -3,9 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from rstream import AMQPMessage
 
 from analytics_core.testing.builders import NOON, event_body
+from analytics_ingest.batch import BatchSize
 from analytics_ingest.chunks import Chunk
 from analytics_ingest.continuity import Continuity
 from analytics_ingest.intake import Intake
@@ -35,7 +37,7 @@ def properties(trace: int) -> dict[str, str]:
 async def test_batches_that_share_a_chunk_have_its_trace_contexts_both() -> None:
     """The event of a request may be in the second of them; the chunk after it brings its own alone."""
     reader: Any = Delivered(chunk(0, 1, 2, 3), chunk(3, 0, 4))
-    intake = Intake(reader, Continuity(0, None), 0, timedelta(days=400), cut=1)
+    intake = Intake(reader, Continuity(0, None), 0, timedelta(days=400), BatchSize(), cut=1)
 
     first = await intake.next_batch(0.05, None)
     second = await intake.next_batch(0.05, None)
@@ -45,3 +47,24 @@ async def test_batches_that_share_a_chunk_have_its_trace_contexts_both() -> None
     assert (first.received, second.received) == (2, 3)
     assert [int(trace, 16) for trace, _, _ in first.trace_parents] == [1, 2, 3]
     assert [int(trace, 16) for trace, _, _ in second.trace_parents] == [1, 2, 3, 4]
+
+
+async def test_a_batch_becomes_no_larger_than_its_process_has_room_for() -> None:
+    """The rest of a chunk waits for the next batch."""
+    reader: Any = Delivered(chunk(0, 0, 0, 0, 0, 0))
+    intake = Intake(reader, Continuity(0, None), 0, timedelta(days=400), BatchSize(events=2))
+
+    batches = [await intake.next_batch(0.05, None) for _ in range(3)]
+
+    assert [batch and batch.received for batch in batches] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "events"), [(1, 40_000), (4, 40_000), (8, 20_000), (16, 10_000), (1000, 10_000)]
+)
+def test_many_partitions_have_smaller_batches(partitions: int, events: int) -> None:
+    """A process that is left alone with all of them needs no more memory than it has."""
+    size = BatchSize.beside(partitions)
+
+    assert size.events == events
+    assert size.size_bytes == 32 * 1024 * 1024 * events // 40_000

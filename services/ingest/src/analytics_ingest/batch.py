@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from analytics_core.events import UsageEvent
 from analytics_ingest.chunks import Unreadable
@@ -11,8 +11,28 @@ from analytics_ingest.cloud_batches import cloud_events_in
 from analytics_ingest.continuity import Gap
 from analytics_ingest.decode import Rejection, StreamReason, decode, rejection
 from analytics_ingest.event_rows import BY_TIME, AcceptedTimes, plain_row, row_of, time_bytes
-from analytics_ingest.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, LATE_AFTER
+from analytics_ingest.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_EVENTS_MAX,
+    BATCH_EVENTS_MIN,
+    FULL_BATCHES_PARTITIONS,
+    LATE_AFTER,
+)
 from analytics_ingest.trace_links import Parent
+
+
+class BatchSize(NamedTuple):
+    """How large a batch becomes: it takes no further message once it has so many events, or so many bytes."""
+
+    events: int = BATCH_EVENTS_MAX
+    size_bytes: int = BATCH_BYTES_MAX
+
+    @classmethod
+    def beside(cls, partitions: int) -> Self:
+        """The size in a process that may have to read so many partitions, so that its memory stays bounded."""
+        share = BATCH_EVENTS_MAX * FULL_BATCHES_PARTITIONS // partitions
+        events = max(BATCH_EVENTS_MIN, min(BATCH_EVENTS_MAX, share))
+        return cls(events, BATCH_BYTES_MAX * events // BATCH_EVENTS_MAX)
 
 
 class _Piece(NamedTuple):

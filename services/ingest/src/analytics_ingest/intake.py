@@ -6,7 +6,7 @@ from time import monotonic
 
 import structlog
 
-from analytics_ingest.batch import Batch
+from analytics_ingest.batch import Batch, BatchSize
 from analytics_ingest.chunks import Chunk, CorruptChunk, Unreadable, read_bodies
 from analytics_ingest.continuity import Continuity, OffsetRegression
 from analytics_ingest.limits import BATCH_AGE_MAX, DECODE_SLICE, SHORT_STREAM_PATIENCE
@@ -26,12 +26,19 @@ class Intake:
     """The batches of one attachment to a partition, in order and without overlap; none reaches over offset `cut`."""
 
     def __init__(
-        self, reader: StreamReader, continuity: Continuity, partition: int, retention: timedelta, cut: int = -1
+        self,
+        reader: StreamReader,
+        continuity: Continuity,
+        partition: int,
+        retention: timedelta,
+        size: BatchSize,
+        cut: int = -1,
     ) -> None:
         self._reader = reader
         self._continuity = continuity
         self._partition = partition
         self._retention = retention
+        self._size = size
         self._cut = cut
         self._chunk = _NOTHING
         self._bodies: list[bytes | Unreadable] = []
@@ -44,7 +51,7 @@ class Intake:
 
         Raises `ReaderFailed`, or `OffsetRegression` when the stream is not the one that was read.
         """
-        batch = Batch(self._retention)
+        batch = Batch(self._retention, events_max=self._size.events, bytes_max=self._size.size_bytes)
         if self._position < len(self._bodies):
             # Where in the chunk a context stands is not known: both batches get those of a chunk that they share.
             batch.trace_parents += self._parents

@@ -15,6 +15,7 @@ from analytics_core.errors import FencedError
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
 from analytics_core.telemetry.logs import redact_text
 from analytics_ingest import metrics
+from analytics_ingest.batch import BatchSize
 from analytics_ingest.continuity import Continuity, OffsetRegression
 from analytics_ingest.dead_letters import DeadLetterLimit, DeadLetterLimitReached
 from analytics_ingest.intake import Intake
@@ -43,6 +44,7 @@ class PartitionSettings:
 
     partition: int
     retention: timedelta
+    batch_size: BatchSize
     new_limit: Callable[[History], DeadLetterLimit]
 
 
@@ -151,7 +153,14 @@ class PartitionWorker:
         async with self._open_reader(lease.partition, continuity.attach_offset) as reader:
             lease.is_reading = True
             watch = asyncio.create_task(watch_lag(reader, lease))
-            intake = Intake(reader, continuity, lease.partition, self._settings.retention, history.allowed_through)
+            intake = Intake(
+                reader,
+                continuity,
+                lease.partition,
+                self._settings.retention,
+                self._settings.batch_size,
+                history.allowed_through,
+            )
             commit: asyncio.Task[None] | None = None
             try:
                 while not stop.is_set() and not lease.is_surplus:

@@ -18,6 +18,7 @@ from analytics_core.http.rate_limits.limits import open_rate_limits
 from analytics_core.lifecycle import Dependencies, Dependency, run_until_stopped, serve_http
 from analytics_ingest import limits
 from analytics_ingest.balance import Balance
+from analytics_ingest.batch import BatchSize
 from analytics_ingest.dead_letter_replay import Replays
 from analytics_ingest.dead_letters import DeadLetterLimit
 from analytics_ingest.event_publisher import EventPublisher, stream_publisher
@@ -140,7 +141,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
         workers = tuple(
             PartitionWorker(
-                PartitionSettings(partition, settings.raw_retention, new_limit),
+                PartitionSettings(partition, settings.raw_retention, BatchSize.beside(spec.partitions), new_limit),
                 leases,
                 Stops(database, settings.ingestion_dead_letter_run_max),
                 partial(open_reader, broker, settings.rabbitmq_consumer, spec),
