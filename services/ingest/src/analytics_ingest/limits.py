@@ -5,8 +5,8 @@ from datetime import timedelta
 from analytics_core.events import EVENT_BYTES_MAX
 
 # A batch is one transaction, sorted by the identity index: the more rows, the more of them meet on its pages. With
-# 4,000,000 rows in two days each of 40,000 costs the server 2 µs less than of 20,000, and ingest 0.7 more; locks are held
-# for a second then. Batches only get that large when the database is the slower side.
+# 4,000,000 rows in two days each of 40,000 costs the server 2 µs less than of 20,000, and ingest 0.7 more; its locks
+# are held for a second. Batches only get that large when the database is the slower side.
 BATCH_EVENTS_MAX = 40_000
 BATCH_BYTES_MAX = 32 * 1024 * 1024
 # Each partition has two batches in memory, 35 MB each: with more partitions than these, theirs are smaller.
