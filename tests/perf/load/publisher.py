@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 from rstream.client import Client
 
 from tests.support.stack import RabbitMq
@@ -37,12 +38,12 @@ SPREAD_US = 2_000_000
 TIME = re.compile(rb'"occurredAt":"([^"]+)"')
 ID_AT = len(b'{"eventId":"')
 ID_BYTES = 36
-ID_DIGITS = [place for place in range(ID_BYTES) if place not in (8, 13, 18, 23)]
+# Where the groups of digits stand in an id, and where they begin among its 32 digits.
+ID_GROUPS = ((slice(0, 8), 0), (slice(9, 13), 8), (slice(14, 18), 12), (slice(19, 23), 16), (slice(24, 36), 20))
 TIME_BYTES = len(b"2026-03-10T12:00:00.000000Z")
 
 Digits = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
-HEX = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
-DECIMALS = 10 ** np.arange(5, -1, -1)
+THREE_DIGITS = np.frombuffer("".join(f"{number:03}" for number in range(1000)).encode(), np.uint8).reshape(1000, 3)
 
 LENGTH_BYTES = 4
 NUMBER_BYTES = 8
@@ -78,7 +79,7 @@ def _template(body: bytes, org: UUID) -> Template:
 class Frame:
     """A Publish command with one event for each template; an event differs from the last time by its id and its time.
 
-    All ids and times of a command are made and put into place at once: 0.5 µs an event, where one by one takes 2.
+    All ids and times of a command are made and put into place at once: 0.2 µs an event, where one by one takes 2.
     """
 
     def __init__(self, chosen: Sequence[Template]) -> None:
@@ -92,27 +93,35 @@ class Frame:
             position = times[-1] + TIME_BYTES + len(tail)
             pieces += (bytes(NUMBER_BYTES), head, b"-" * ID_BYTES, middle, bytes(TIME_BYTES), tail)
         pieces[0] = (position - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
-        self._content = np.frombuffer(bytearray(b"".join(pieces)), np.uint8)
-        self._numbers = np.add.outer(numbers, np.arange(NUMBER_BYTES))
-        self._digits = np.add.outer(ids, ID_DIGITS)
-        self._times = np.add.outer(times, np.arange(TIME_BYTES))
+        self._content = bytearray(b"".join(pieces))
+        self._numbers, self._ids, self._times = map(np.array, (numbers, ids, times))
 
     def filled(self, first_number: int, now_us: int) -> bytes:
         """The command's bytes, with new ids and with times in the last two seconds before `now_us`."""
         count = len(self._numbers)
         numbers = np.arange(first_number, first_number + count, dtype=">u8")
-        self._content[self._numbers] = numbers.view(np.uint8).reshape(count, NUMBER_BYTES)
-        self._content[self._digits] = _random_ids(count)
-        self._content[self._times] = _times(count, now_us)
-        return self._content.tobytes()
+        self._put(self._numbers, numbers.view(np.uint8).reshape(count, NUMBER_BYTES))
+        self._put(self._ids, _random_ids(count))
+        self._put(self._times, _times(count, now_us))
+        return bytes(self._content)
+
+    def _put(self, positions: npt.NDArray[np.int64], texts: Digits) -> None:
+        """Each text at its position, as a whole: by the byte it takes five times as long."""
+        width = texts.shape[1]
+        places = np.ndarray(len(self._content) - width + 1, f"V{width}", self._content, strides=(1,))
+        places[positions] = texts.view(f"V{width}")[:, 0]
 
 
 def _random_ids(count: int) -> Digits:
-    """The digits of so many UUIDs of version 4."""
+    """So many UUIDs of version 4."""
     ids = np.frombuffer(os.urandom(16 * count), np.uint8).reshape(count, 16).copy()
     ids[:, 6] = ids[:, 6] & 0x0F | 0x40
     ids[:, 8] = ids[:, 8] & 0x3F | 0x80
-    return HEX[ids].reshape(count, 32)
+    texts = np.full((count, ID_BYTES), ord("-"), np.uint8)
+    digits = np.frombuffer(ids.tobytes().hex().encode(), np.uint8).reshape(count, 32)
+    for places, first in ID_GROUPS:
+        texts[:, places] = digits[:, first : first + places.stop - places.start]
+    return texts
 
 
 def _times(count: int, now_us: int) -> Digits:
@@ -121,8 +130,10 @@ def _times(count: int, now_us: int) -> Digits:
     first = now_us // 1_000_000 - SPREAD_US // 1_000_000
     seconds = [datetime.fromtimestamp(first + each, UTC).strftime("%Y-%m-%dT%H:%M:%S.").encode() for each in range(4)]
     times = np.empty((count, TIME_BYTES), np.uint8)
-    times[:, :-7] = np.array([list(each) for each in seconds], np.uint8)[since_us // 1_000_000 - first]
-    times[:, -7:-1] = since_us[:, None] // DECIMALS % 10 + ord("0")
+    texts = np.array(seconds)[since_us // 1_000_000 - first]
+    times[:, :-7] = texts.view(np.uint8).reshape(count, -1)
+    times[:, -7:-4] = THREE_DIGITS[since_us // 1000 % 1000]
+    times[:, -4:-1] = THREE_DIGITS[since_us % 1000]
     times[:, -1] = ord("Z")
     return times
 
