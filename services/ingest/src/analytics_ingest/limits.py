@@ -9,8 +9,9 @@ from analytics_core.events import EVENT_BYTES_MAX
 # are held for a second. Batches only get that large when the database is the slower side.
 BATCH_EVENTS_MAX = 40_000
 BATCH_BYTES_MAX = 32 * 1024 * 1024
-# Each partition has two batches in memory, 35 MB each: with more partitions than these, theirs are smaller.
-FULL_BATCHES_PARTITIONS = 4
+# Each partition has two batches in memory, 35 MB each and as much again while one is written: 340 MB in all for two
+# partitions. With more of them theirs are smaller.
+FULL_BATCHES_PARTITIONS = 2
 BATCH_EVENTS_MIN = 10_000
 # What an event waits for company at a low rate. Five batches a second and partition are cheap for everybody.
 BATCH_AGE_MAX = timedelta(milliseconds=200)
