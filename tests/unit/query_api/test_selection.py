@@ -146,6 +146,32 @@ def test_the_range_is_bounded(granularity: str, end: str, detail: str) -> None:
     assert detail in errors["end"]
 
 
+@pytest.mark.parametrize(
+    ("granularity", "zone", "start", "end"),
+    [
+        ("hour", "UTC", "2026-03-01T10:00:00.000001Z", "2026-03-01T11:00:00Z"),
+        ("hour", "Asia/Kolkata", "2026-03-01T10:31:00Z", "2026-03-01T11:29:00Z"),
+        ("day", "Europe/Berlin", "2026-03-01T00:00:00Z", "2026-03-01T23:00:00Z"),
+        ("month", "UTC", "2026-03-01T00:00:01Z", "2026-04-01T00:00:00Z"),
+    ],
+)
+def test_a_range_in_which_no_bucket_starts_is_refused(granularity: str, zone: str, start: str, end: str) -> None:
+    """The last ten minutes had no errors, an answer of zeros would say."""
+    given = [("start", start), ("granularity", granularity), ("timezone", zone)]
+
+    assert f"no {granularity} of {zone} starts in the range" in refused([*given, ("end", end)])["end"]
+    assert parsed([*given, ("end", "2026-04-01T01:00:00Z")]).question.start < datetime(2026, 4, 1, tzinfo=UTC)
+
+
+def test_a_summary_of_less_than_an_hour_is_refused() -> None:
+    parameters = [("start", "2026-03-01T10:01:00Z"), ("end", "2026-03-01T10:31:00Z")]
+
+    with pytest.raises(InvalidRequest) as caught:
+        parse_errors(parameters, scope(), "getErrors")
+
+    assert [error.field for error in caught.value.errors] == ["end"]
+
+
 @pytest.mark.parametrize(("granularity", "end"), [("hour", "2026-06-01T00:00:00Z"), ("day", "2027-04-05T00:00:00Z")])
 def test_the_longest_range_is_allowed(granularity: str, end: str) -> None:
     assert parsed([RANGE[0], ("end", end), ("granularity", granularity)])

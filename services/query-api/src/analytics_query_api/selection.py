@@ -8,10 +8,11 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.access import OrgScope, PlatformScope
+from analytics_core.buckets import DAY, HOUR
 from analytics_core.query.plan import NotCovered, family_for, plan_series, plan_total
 from analytics_core.query.question import Dimension, Filters, Question
 from analytics_core.query.statements import Position
-from analytics_core.query.zones import TIME_MAX, TIME_MIN, UTC_ZONE, Granularity, parse_zone
+from analytics_core.query.zones import TIME_MAX, TIME_MIN, UTC_ZONE, Granularity, bucket_bounds, parse_zone
 from analytics_query_api.limits import (
     FILTER_VALUES_MAX,
     PAGE_ENTRIES_DEFAULT,
@@ -46,6 +47,8 @@ SERIES = ("start", "end", "granularity", "timezone", *ORG_FILTERS, "groupBy", "f
 PLATFORM_SERIES = (*SERIES[:4], *FILTERS, *SERIES[-5:])
 ERRORS = ("start", "end", *ORG_FILTERS, "groupBy", "limit", "cursor")
 VALUES = ("start", "end", "limit", "cursor")
+_BUCKET_MAX = {Granularity.HOUR: HOUR, Granularity.DAY: 2 * DAY, Granularity.MONTH: 32 * DAY}
+"""In a range as long as this one starts, whatever the clocks do."""
 _NO_GROUPS: tuple[Dimension, ...] = ()
 ERRORS_GROUPED: tuple[Dimension, ...] = (Dimension.CLIENT, Dimension.ERROR_CODE)
 
@@ -87,6 +90,7 @@ def parse_series(parameters: Parameters, scope: Scope, report: str) -> Selection
     if start is None or end is None or granularity is None or zone is None or group_by is None or limit is None:
         raise AssertionError("unreachable: what is missing was refused")
     question = Question(start, end, granularity, zone, filters, group_by)
+    _check_buckets(reader, question)
     _check_covered(reader, question)
     fingerprint = _fingerprint(report, scope, question, bool(fill))
     after = _after(reader, fingerprint, question, in_series=True)
@@ -127,6 +131,7 @@ def _parse_summary(
     if start is None or end is None or limit is None:
         raise AssertionError("unreachable: what is missing was refused")
     question = Question(start, end, Granularity.HOUR, UTC_ZONE, filters, group_by)
+    _check_buckets(reader, question)
     _check_covered(reader, question)
     fingerprint = _fingerprint(report, scope, question, filled=False)
     return Selection(question, limit, _after(reader, fingerprint, question, in_series=False), fingerprint=fingerprint)
@@ -205,6 +210,19 @@ def _check_range(reader: ParameterReader, start: datetime, end: datetime, most: 
         reader.refuse("end", "must be after start; it is exclusive")
     elif end - start > most:
         reader.refuse("end", f"at most {most.days} days after start{why}")
+
+
+def _check_buckets(reader: ParameterReader, question: Question) -> None:
+    """Refuse a range in which no bucket starts: zeros would pass for an answer about the calls in it."""
+    start, end, granularity, zone = question.start, question.end, question.granularity, question.zone
+    if end - start < _BUCKET_MAX[granularity] and not bucket_bounds(start, end, granularity, zone):
+        finer = "" if granularity is Granularity.HOUR else ", or ask for granularity=hour"
+        reader.refuse(
+            "end",
+            f"no {granularity} of {zone.key} starts in the range, and only whole ones are counted: start earlier or "
+            f"end later{finer}",
+        )
+    reader.check()
 
 
 def _check_covered(reader: ParameterReader, question: Question) -> None:

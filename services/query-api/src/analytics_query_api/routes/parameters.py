@@ -74,7 +74,7 @@ START = _parameter(
     "start",
     {"type": "string", "format": "date-time", "examples": ["2026-03-01T00:00:00Z"]},
     "RFC 3339 time with an offset, from 2000 to 2100. The answer has the whole buckets that start in [start, end), so "
-    "neither needs to lie on the border of one.",
+    "neither needs to lie on the border of one; a range in which none starts is refused.",
     required=True,
 )
 END = _parameter(
