@@ -756,10 +756,16 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'export_jobs_step';
     END IF;
     IF (OLD.job_id, OLD.org_id, OLD.granularity, OLD.format, OLD.range_start, OLD.range_end, OLD.model_ids, OLD.template,
-        OLD.timezone, OLD.group_by, OLD.filters, OLD.requested_by, OLD.idempotency_key, OLD.schedule_id)
+        OLD.timezone, OLD.group_by, OLD.requested_by, OLD.idempotency_key, OLD.schedule_id)
         IS DISTINCT FROM
        (NEW.job_id, NEW.org_id, NEW.granularity, NEW.format, NEW.range_start, NEW.range_end, NEW.model_ids, NEW.template,
-        NEW.timezone, NEW.group_by, NEW.filters, NEW.requested_by, NEW.idempotency_key, NEW.schedule_id)
+        NEW.timezone, NEW.group_by, NEW.requested_by, NEW.idempotency_key, NEW.schedule_id)
+       OR NEW.filters <> OLD.filters AND NOT coalesce(
+        OLD.status NOT IN ('pending', 'running') AND NEW.filters - 'actorId' = OLD.filters - 'actorId'
+        AND NEW.filters -> 'actorId' ? 'erased'
+        AND (NEW.filters -> 'actorId') - 'erased' <@ (OLD.filters -> 'actorId'),
+        false
+    )
     THEN
         RAISE EXCEPTION 'export job %: what was asked for does not change', OLD.job_id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'export_jobs_step';

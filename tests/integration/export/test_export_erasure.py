@@ -81,6 +81,30 @@ def test_files_that_may_name_an_actor_are_erased_and_the_others_stay(finance: Fi
     assert actor not in str(reasons)
 
 
+def test_an_erased_actor_is_named_by_no_filter(finance: Finance) -> None:
+    """Neither by exports that have ended nor by schedules, which go on for others alone."""
+    api, actor = finance.api, "somebody"
+    bearer, schedules = token("org:admin", orgs=[api.org_id]), f"/orgs/{api.org_id}/export-schedules"
+    job = api.finished(filters={"actorId": [actor, "another"], "status": ["error"]})
+    for name, actors in {"one": [actor], "two": ["another", actor], "other": ["another"]}.items():
+        body = {"name": name, "cron": "monthly", "export": {"filters": {"actorId": actors}}}
+        assert api.send("POST", schedules, bearer, json=body).status_code == 201
+
+    codes = [erase(finance, "--actor", actor)[0] for _ in range(2)]
+
+    assert codes == [0, 0]
+    assert api.show(job["jobId"])["filters"] == {"actorId": ["another", "erased"], "status": ["error"]}
+    items = api.send("GET", schedules, bearer).json()["items"]
+    left = {item["name"]: item["export"]["filters"]["actorId"] for item in items}
+    assert left == {"two": ["another", "erased"], "other": ["another"]}
+    with psycopg.connect(finance.database.owner_dsn) as connection:
+        rows = connection.execute(
+            "SELECT job::text FROM analytics.export_jobs AS job"
+            " UNION ALL SELECT schedule::text FROM analytics.export_schedules AS schedule"
+        ).fetchall()
+    assert actor not in str(rows)
+
+
 @pytest.mark.parametrize("broken", [{"S3_SECRET_KEY": "a-wrong-one"}, {"DATABASE_URL": "postgres://a:b@127.0.0.1:9/c"}])
 def test_what_cannot_be_erased_is_said(finance: Finance, broken: dict[str, str]) -> None:
     """Exit code 1 and the variable; asked again, it goes on."""

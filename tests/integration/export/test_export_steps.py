@@ -32,12 +32,12 @@ def session(make_database: Callable[..., Database]) -> Iterator[psycopg.Connecti
         yield connection
 
 
-def added(session: psycopg.Connection) -> UUID:
+def added(session: psycopg.Connection, filters: str = "{}") -> UUID:
     job_id = uuid4()
     session.execute(
         "INSERT INTO analytics.export_jobs (job_id, org_id, granularity, format, range_start, range_end, requested_by,"
-        " object_key) VALUES (%s, %s, 'daily', 'csv', '2026-03-01', '2026-03-02', 'x', 'key')",
-        (job_id, uuid4()),
+        " object_key, filters) VALUES (%s, %s, 'daily', 'csv', '2026-03-01', '2026-03-02', 'x', 'key', %s)",
+        (job_id, uuid4(), filters),
     )
     return job_id
 
@@ -80,7 +80,13 @@ def test_every_pair_of_states_was_thought_of(session: psycopg.Connection) -> Non
 
 @pytest.mark.parametrize(
     "change",
-    ["org_id = gen_random_uuid()", "range_end = '2027-01-01'", "model_ids = '{other}'", "requested_by = 'other'"],
+    [
+        "org_id = gen_random_uuid()",
+        "range_end = '2027-01-01'",
+        "model_ids = '{other}'",
+        "requested_by = 'other'",
+        """filters = '{"actorId": ["erased"]}'""",
+    ],
 )
 def test_what_was_asked_for_does_not_change(session: psycopg.Connection, change: str) -> None:
     """A proof is worth nothing when its question can be edited afterwards."""
@@ -99,3 +105,31 @@ def test_the_result_of_an_ended_job_does_not_change(session: psycopg.Connection,
 
     with pytest.raises(psycopg.errors.CheckViolation):
         session.execute(f"UPDATE analytics.export_jobs SET {change} WHERE job_id = %s".encode(), [job_id])
+
+
+@pytest.mark.parametrize(
+    ("filters", "is_allowed"),
+    [
+        ('{"actorId": ["b", "erased"], "status": ["error"]}', True),
+        ('{"actorId": ["erased"], "status": ["error"]}', True),
+        ('{"actorId": ["b"], "status": ["error"]}', False),
+        ('{"actorId": ["b", "c", "erased"], "status": ["error"]}', False),
+        ('{"actorId": ["b", "erased"], "status": ["success"]}', False),
+        ('{"status": ["error"]}', False),
+        ("{}", False),
+    ],
+)
+@pytest.mark.parametrize("states", [["running"], ["running", "succeeded"], ["canceled"]])
+def test_names_alone_leave_the_filter_of_an_ended_job(
+    session: psycopg.Connection, states: list[str], filters: str, is_allowed: bool
+) -> None:
+    """Somebody may be forgotten; what was asked for stays recognisable."""
+    job_id = added(session, filters='{"actorId": ["a", "b"], "status": ["error"]}')
+    assert all(step(session, job_id, each) for each in states)
+    statement = "UPDATE analytics.export_jobs SET filters = %s WHERE job_id = %s"
+
+    if is_allowed and states != ["running"]:
+        session.execute(statement, [filters, job_id])
+    else:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            session.execute(statement, [filters, job_id])

@@ -1,7 +1,8 @@
 """Erasure: removes the exported files of an organisation, or those that may name one of its actors.
 
 Jobs end by the steps that they always end by, so a worker that is at one of them cannot bring its file back. Their rows
-stay, without files: they say who asked for what and when. Asked again, an erasure goes on where it was interrupted.
+stay, without files and without the actor's name: they say who asked for what and when. Asked again, an erasure goes on
+where it was interrupted.
 """
 
 import asyncio
@@ -54,8 +55,7 @@ async def erase(
         ids = [job.job_id for job in found]
         await session.execute(_QUERIES["cancel_erased"], scope.org_id, ids)
         await session.execute(_QUERIES["expire_erased"], scope.org_id, ids)
-        if wanted.actor_id is None:
-            await session.execute(_QUERIES["delete_erased_schedules"], scope.org_id, wanted.requested_by)
+        await _end_schedules(session, scope, wanted)
         await _record(session, scope, wanted, f"begun: {len(found)} exports")
     while await _still_leased(database, scope, ids):  # noqa: ASYNC110 — by other processes, which the table alone knows
         await asyncio.sleep(PROGRESS_SECONDS)
@@ -65,12 +65,23 @@ async def erase(
     if wanted.actor_id is None:
         unknown = sum([await store.remove_below(f"{prefix}/{scope.org_id}/") for prefix in prefixes])
     async with database.write(scope) as session:
+        if wanted.actor_id is not None:
+            await session.execute(_QUERIES["forget_actor"], scope.org_id, wanted.actor_id)
         await _record(session, scope, wanted, f"completed: {len(found)} exports, {unknown} objects without one")
     return Erased(len(found), unknown)
 
 
 async def _jobs(session: ReadSession, scope: OrgScope, wanted: Wanted) -> list[Job]:
     return [job_from_row(row) for row in await session.fetch(_QUERIES["erased_jobs"], scope.org_id, wanted.actor_id)]
+
+
+async def _end_schedules(session: WriteSession, scope: OrgScope, wanted: Wanted) -> None:
+    """No file is made of what is erased any more."""
+    if wanted.actor_id is None:
+        await session.execute(_QUERIES["delete_erased_schedules"], scope.org_id, wanted.requested_by)
+    else:
+        arguments = (scope.org_id, wanted.actor_id, wanted.requested_by)
+        await session.execute(_QUERIES["forget_actor_in_schedules"], *arguments)
 
 
 async def _still_leased(database: ReadDatabase, scope: OrgScope, ids: list[UUID]) -> bool:

@@ -23,6 +23,25 @@ UPDATE analytics.export_schedules
 SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), updated_by = $2
 WHERE org_id = $1 AND deleted_at IS NULL
 
+-- forget_actor --
+-- Rows of ended jobs stay and name the actor no more.
+UPDATE analytics.export_jobs
+SET filters = jsonb_set(filters, '{actorId}', (filters -> 'actorId') - $2 - 'erased' || '["erased"]'::jsonb)
+WHERE org_id = $1 AND filters -> 'actorId' ? $2 AND status NOT IN ('pending', 'running')
+
+-- forget_actor_in_schedules --
+-- Deleted ones too. Those that ask for nobody else make no files any more.
+UPDATE analytics.export_schedules
+SET question = jsonb_set(
+        question, '{filters,actorId}', (question #> '{filters,actorId}') - $2 - 'erased' || '["erased"]'::jsonb
+    ),
+    deleted_at = CASE
+        WHEN jsonb_array_length((question #> '{filters,actorId}') - $2 - 'erased') > 0 THEN deleted_at
+        ELSE coalesce(deleted_at, clock_timestamp())
+    END,
+    updated_at = clock_timestamp(), updated_by = $3
+WHERE org_id = $1 AND question #> '{filters,actorId}' ? $2
+
 -- still_leased --
 -- How many of these a worker may still be busy with.
 SELECT count(*) FROM analytics.export_jobs WHERE org_id = $1 AND job_id = ANY ($2::uuid[]) AND lease_until >= now()
