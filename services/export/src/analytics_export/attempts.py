@@ -32,10 +32,14 @@ from analytics_export.limits import (
     STOP_GRACE_SECONDS,
 )
 from analytics_export.outcomes import Progress, Revision
+from analytics_export.rows import NotKeptError
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
 from analytics_export.waiting import TimedOutError, first_of, time_limit
 from analytics_export.wakeups import WakeUps
+
+_FINAL = frozenset({ErrorCode.TOO_LARGE, ErrorCode.NOT_KEPT})
+"""Trying again does not help."""
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("analytics_export.attempts")
@@ -159,7 +163,7 @@ class Attempts:
         metrics.ATTEMPTS_FAILED.labels(code).inc()
         known = code is not ErrorCode.INTERNAL
         log.warning("export_attempt_failed", code=code, attempt=lease.job.attempt, exc_info=None if known else error)
-        if lease.is_last_attempt or code is ErrorCode.TOO_LARGE:
+        if lease.is_last_attempt or code in _FINAL:
             async with self._jobs.write(lease.scope) as session:
                 await leases.fail(session, lease.scope, lease, code, detail)
             self.announce_failure(lease.job, code)
@@ -189,6 +193,8 @@ def _explained(error: Exception) -> tuple[ErrorCode, str]:
             return error.code, error.detail
         case TooLargeError():
             return ErrorCode.TOO_LARGE, f"the file would have {error}; choose a shorter range or fewer models"
+        case NotKeptError():
+            return ErrorCode.NOT_KEPT, str(error)
         case TimedOutError() | asyncpg.QueryCanceledError():
             return ErrorCode.TIMED_OUT, f"not done within {ATTEMPT_MAX // timedelta(minutes=1)} minutes"
         case _ if isinstance(error, UNREACHABLE):

@@ -51,11 +51,11 @@ async def erase(
 ) -> Erased:
     """Remove everything that is there now. Raises `StorageError` when the storage does not let go of it."""
     async with database.write(scope) as session:
+        await _end_schedules(session, scope, wanted)
         found = await _jobs(session, scope, wanted)
         ids = [job.job_id for job in found]
         await session.execute(_QUERIES["cancel_erased"], scope.org_id, ids)
         await session.execute(_QUERIES["expire_erased"], scope.org_id, ids)
-        await _end_schedules(session, scope, wanted)
         await _record(session, scope, wanted, f"begun: {len(found)} exports")
     while await _still_leased(database, scope, ids):  # noqa: ASYNC110 — by other processes, which the table alone knows
         await asyncio.sleep(PROGRESS_SECONDS)

@@ -51,6 +51,7 @@ class ErrorCode(StrEnum):
     DATABASE_UNAVAILABLE = "database_unavailable"
     TIMED_OUT = "timed_out"
     TOO_LARGE = "too_large"
+    NOT_KEPT = "not_kept"
     WORKER_LOST = "worker_lost"
     INTERNAL = "internal"
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from analytics_core.access import OrgScope
 from analytics_core.database import ReadSession
+from analytics_core.errors import AnalyticsError
 from analytics_core.query.plan import Progress, plan_series
 from analytics_core.query.statements import series_statement
 from analytics_core.query.tables import SUMS
@@ -20,6 +21,13 @@ _QUERIES = load_queries("analytics_export", "rows")
 _EVENTS, _CHARGEBACK, _SUMS = _QUERIES["events"], _QUERIES["chargeback"], _QUERIES["sums"]
 
 Sink = Callable[[bytes], Awaitable[None]]
+
+
+class NotKeptError(AnalyticsError):
+    """Retention has dropped some of what is asked for: what is left would pass for the whole."""
+
+    def __init__(self, kept_since: datetime) -> None:
+        super().__init__(f"retention has dropped some of it; it is kept from {kept_since:%Y-%m-%dT%H:%M:%SZ} on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +46,14 @@ class Source:
 async def source_of(session: ReadSession, scope: OrgScope, request: JobRequest) -> Source:
     """Where the rows of an export come from: the rollups as the usage API reads them, or the raw events.
 
-    Only events that the rollups have counted are read, so that all exports of a snapshot add up to the same.
+    Only events that the rollups have counted are read, so that all exports of a snapshot add up to the same. Raises
+    `NotKeptError`.
     """
     filters = values_of_filters(request)
+    dropped = await dropped_before(session)
+    reads_events = request.granularity is Granularity.EVENTS or not is_covered_by_rollups(request)
+    if reads_events and request.start < (since := dropped.get("usage_events", request.start)):
+        raise NotKeptError(since)
     if request.granularity is Granularity.EVENTS:
         arguments = (scope.org_id, request.start, request.end, *filters)
         return Source(_EVENTS, arguments, ("occurred_at", "event_id"))
@@ -50,6 +63,8 @@ async def source_of(session: ReadSession, scope: OrgScope, request: JobRequest) 
         bounds = question.bounds()
         return Source(_CHARGEBACK, (scope.org_id, bounds[0], bounds[-1], *filters, list(bounds[:-1])), key)
     plan = plan_series(question, await daily_progress(session))
+    if lost := plan.kept_since(dropped):
+        raise NotKeptError(lost)
     statement = series_statement(scope, question, plan, SUMS)
     watermark = "watermark" if plan.follows_model_fold else "dimensions_watermark"
     return Source(statement.sql, statement.values, key, watermark)
@@ -64,6 +79,11 @@ def values_of_filters(request: JobRequest) -> tuple[list[str], ...]:
 async def daily_progress(session: ReadSession) -> Progress:
     """Up to which day the daily tables of the rollup families are complete."""
     return {row["family"]: row["daily_through"] for row in await session.fetch(_QUERIES["progress"])}
+
+
+async def dropped_before(session: ReadSession) -> dict[str, datetime]:
+    """By table, the time before which retention has dropped its rows."""
+    return {row["table_name"]: row["dropped_before"] for row in await session.fetch(_QUERIES["retained"])}
 
 
 async def sums(session: ReadSession, source: Source) -> tuple[int, Totals]:

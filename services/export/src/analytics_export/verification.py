@@ -6,8 +6,8 @@ when the file was made; the file and the events also bucket by bucket and model 
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -18,7 +18,7 @@ import msgspec
 
 from analytics_core.access import OrgScope
 from analytics_core.database import ReadDatabase, ReadSession
-from analytics_core.query.plan import NotCovered, Progress, plan_series, plan_total
+from analytics_core.query.plan import NotCovered, Plan, Progress, plan_series, plan_total
 from analytics_core.query.question import Dimension, Question
 from analytics_core.query.statements import series_statement, total_statement
 from analytics_core.sql import load_queries
@@ -27,7 +27,7 @@ from analytics_export.jobs import Job, JobRequest
 from analytics_export.limits import DIFFERENCES_SHOWN_MAX, MANIFEST_BYTES_MAX
 from analytics_export.manifest import manifest_key
 from analytics_export.questions import compared_question, is_by_model
-from analytics_export.rows import daily_progress, values_of_filters
+from analytics_export.rows import NotKeptError, daily_progress, dropped_before, values_of_filters
 from analytics_export.storage import ObjectStore, StorageError
 from analytics_export.totals import NOTHING, Totals, added, totals_json
 from analytics_export.waiting import TimedOutError, time_limit
@@ -111,10 +111,10 @@ async def verify(
         return _verification(checks, [])
     async with database.read(scope, repeatable=True) as session:
         await session.fetch_value("SELECT set_config('statement_timeout', $1, true)", _milliseconds(patience))
-        progress = await daily_progress(session)
-        api = await _api_total(session, scope, question, progress)
-        rollups = await _rollup_buckets(session, scope, question, progress)
-        models = await _rollup_models(session, scope, question, progress)
+        kept = _Kept(await daily_progress(session), await dropped_before(session))
+        api = await _api_total(session, scope, question, kept)
+        rollups = await _rollup_buckets(session, scope, question, kept)
+        models = await _rollup_models(session, scope, question, kept)
         try:
             events: Buckets | str = await _raw_buckets(session, scope, job.request, question)
         except asyncpg.QueryCanceledError:
@@ -195,12 +195,29 @@ def _rows_check(job: Job, rows: Rows | str) -> Check:
     return _compared(Source.ROWS, rows.totals, job.totals or NOTHING)
 
 
-async def _api_total(session: ReadSession, scope: OrgScope, question: Question, progress: Progress) -> Totals | str:
-    """What the usage API says for the range; or why it cannot."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How far the rollups are, and what they have lost."""
+
+    progress: Progress
+    dropped: Mapping[str, datetime]
+
+
+def _planned(plan_of: Callable[[Question, Progress], Plan], question: Question, kept: _Kept) -> Plan | str:
+    """How the rollups answer; or why they cannot."""
     try:
-        plan = plan_total(question, progress)
+        plan = plan_of(question, kept.progress)
     except NotCovered as error:
         return str(error)
+    kept_since = plan.kept_since(kept.dropped)
+    return plan if kept_since is None else str(NotKeptError(kept_since))
+
+
+async def _api_total(session: ReadSession, scope: OrgScope, question: Question, kept: _Kept) -> Totals | str:
+    """What the usage API says for the range; or why it cannot."""
+    plan = _planned(plan_total, question, kept)
+    if isinstance(plan, str):
+        return plan
     if not plan.parts:
         return NOTHING
     statement = total_statement(scope, question, plan, _COLUMNS)
@@ -208,13 +225,10 @@ async def _api_total(session: ReadSession, scope: OrgScope, question: Question, 
     return Totals(*row.values())
 
 
-async def _rollup_buckets(
-    session: ReadSession, scope: OrgScope, question: Question, progress: Progress
-) -> Buckets | str:
-    try:
-        plan = plan_series(question, progress)
-    except NotCovered as error:
-        return str(error)
+async def _rollup_buckets(session: ReadSession, scope: OrgScope, question: Question, kept: _Kept) -> Buckets | str:
+    plan = _planned(plan_series, question, kept)
+    if isinstance(plan, str):
+        return plan
     if not plan.parts:
         return {}
     statement = series_statement(scope, question, plan, _COLUMNS)
@@ -222,12 +236,11 @@ async def _rollup_buckets(
     return {start: Totals(*values) for start, *values in (row.values() for row in rows)}
 
 
-async def _rollup_models(session: ReadSession, scope: OrgScope, question: Question, progress: Progress) -> Models | str:
+async def _rollup_models(session: ReadSession, scope: OrgScope, question: Question, kept: _Kept) -> Models | str:
     question = question.grouped_by(Dimension.MODEL)
-    try:
-        plan = plan_total(question, progress)
-    except NotCovered as error:
-        return str(error)
+    plan = _planned(plan_total, question, kept)
+    if isinstance(plan, str):
+        return plan
     if not plan.parts:
         return {}
     statement = total_statement(scope, question, plan, _COLUMNS)

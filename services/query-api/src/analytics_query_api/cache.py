@@ -74,9 +74,11 @@ def redis_client(url: str) -> Redis:
 class FreshnessCache:
     """Never raises and never waits long: after a failed call Redis is left alone for `REDIS_PAUSE_SECONDS`."""
 
-    def __init__(self, redis: Redis, ttl_ms: int) -> None:
+    def __init__(self, redis: Redis, ttl_ms: int, *, reads_replica: bool = False) -> None:
         self._redis = redis
         self._ttl_ms = ttl_ms
+        # A fold may be heard of before a replica has it: what is read then is old, and of the new generation.
+        self._reads_replica = reads_replica
         self._paused_until = float("-inf")
         self.hears_of_folds = False
         """Whether `drop` is called when rollups change. While it is not, facts about models are not taken from here."""
@@ -134,7 +136,7 @@ class FreshnessCache:
             self._owes_drop = False
 
     def _may_trust_models(self) -> bool:
-        return self.hears_of_folds and not self._owes_drop
+        return self.hears_of_folds and not self._owes_drop and not self._reads_replica
 
     async def ping(self) -> None:
         """Return when Redis answers; raises when it does not, twice: a process that starts is often late itself."""

@@ -106,7 +106,8 @@ async def read_by_days(
     if not _falls_into_days(question, plan):
         return None
     state = await read_state(session, scope, now)
-    source = Source(session, scope, state.progress)
+    source = Source(session, scope, state)
+    source.check(plan)
     (part,) = plan.parts
     days = replace(
         question, start=floor(part.start, DAY), end=ceil(part.end, DAY), granularity=Granularity.DAY, zone=UTC_ZONE
@@ -121,7 +122,7 @@ async def read_by_days(
         return None
     previous = None
     if selection.compare:
-        _, previous = await source.total(question.grouped_by().previous(), USAGE)
+        _, previous = await source.total(question.grouped_by().previous(), USAGE, "compare")
     return Answer(
         msgspec.Raw(b"[%s]" % b",".join(day.json for day in found if day.points)),
         {name: sum(day.sums[name] for day in found) for name in USAGE},

@@ -14,7 +14,7 @@ from asyncpg import QueryCanceledError
 
 from analytics_core.access import OrgScope, PlatformScope
 from analytics_core.clock import Clock
-from analytics_core.database import ReadDatabase, ReadSession
+from analytics_core.database import CONTENDED, ReadDatabase, ReadSession
 from analytics_core.errors import Unavailable
 from analytics_query_api.limits import (
     TENANT_SHARE,
@@ -51,7 +51,7 @@ class Reader:
     async def snapshot(self, scope: OrgScope | PlatformScope) -> AsyncIterator[ReadSession]:
         """A read-only session over the scope's rows whose statements all see the same state.
 
-        Raises `Unavailable` when too many wait already, or for too long, and `QueryTimeout`.
+        Raises `Unavailable` when too many wait already or for too long, or others were in the way, and `QueryTimeout`.
         """
         tenant = scope.org_id if isinstance(scope, OrgScope) else None
         await self._admit(tenant)
@@ -62,6 +62,9 @@ class Reader:
                 yield session
         except QueryCanceledError:
             raise QueryTimeout("ask for a shorter range, fewer groups or granularity=day") from None
+        except CONTENDED:
+            # A replica, for example, cancels what stands in the way of what it has to replay.
+            raise Unavailable("the database could not finish the query", retry_after_seconds=1) from None
         finally:
             self._running[tenant] -= 1
             self._wake()

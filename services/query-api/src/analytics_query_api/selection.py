@@ -92,6 +92,8 @@ def parse_series(parameters: Parameters, scope: Scope, report: str) -> Selection
     question = Question(start, end, granularity, zone, filters, group_by)
     _check_buckets(reader, question)
     _check_covered(reader, question)
+    if compare:
+        _check_covered(reader, question.grouped_by().previous())
     fingerprint = _fingerprint(report, scope, question, bool(fill))
     after = _after(reader, fingerprint, question, in_series=True)
     return Selection(question, limit, after, bool(fill), bool(compare), fingerprint)
@@ -152,6 +154,7 @@ def _after(reader: ParameterReader, fingerprint: str, question: Question, *, in_
             or (position.bucket is None) is in_series
             or (position.bucket is not None and not TIME_MIN <= position.bucket <= TIME_MAX)
             or any("\0" in value for value in position.groups)
+            or not _names_organisation(question, position)
             or not 0 <= (position.failed or 0) < 2**63
         ):
             raise ValueError("not a `nextCursor` of this very query")
@@ -160,6 +163,15 @@ def _after(reader: ParameterReader, fingerprint: str, question: Question, *, in_
     after = reader.one("cursor", parse) if reader.all("cursor") else None
     reader.check()
     return after
+
+
+def _names_organisation(question: Question, position: Position) -> bool:
+    """Whether what stands for an organisation among the groups is the id of one."""
+    try:
+        pairs = zip(question.group_by, position.groups, strict=True)
+        return all(str(UUID(value)) == value for item, value in pairs if item is Dimension.ORG)
+    except ValueError:
+        return False
 
 
 def _granularity(text: str) -> Granularity:

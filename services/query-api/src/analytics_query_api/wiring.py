@@ -70,7 +70,11 @@ async def open_resources(settings: Settings, now: Clock = clock.now) -> AsyncIte
         redis_client(settings.redis_url.get_secret_value()) as redis,
         open_rate_limits(settings) as rate_limits,
     ):
-        cache = FreshnessCache(redis, settings.freshness_cache_ttl // timedelta(milliseconds=1))
+        cache = FreshnessCache(
+            redis,
+            settings.freshness_cache_ttl // timedelta(milliseconds=1),
+            reads_replica=settings.database_read_url is not None,
+        )
         reader = Reader(database, settings.database_pool_size, now)
         live = LiveHub(reader, lambda: cache.hears_of_folds)
         folds = FoldListener(settings.rabbitmq_url.get_secret_value(), cache, live)

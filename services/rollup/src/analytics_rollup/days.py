@@ -6,7 +6,7 @@ dimension fold; no later day is. One transaction a day and family, which that fo
 
 from datetime import timedelta
 
-from analytics_core.buckets import DAY, SETTLE
+from analytics_core.buckets import DAY
 from analytics_core.database import WriteDatabase
 from analytics_core.families import FAMILIES, MODEL, Family
 from analytics_core.sql import load_queries
@@ -26,7 +26,7 @@ async def close_day(database: WriteDatabase, after: timedelta = CLOSE_AFTER) -> 
         family = FAMILIES[row["family"]]
         start = row["daily_through"]
         end = start + DAY
-        await session.execute(_worded_for(family, QUERIES["sum_day"]), start, end, end + SETTLE)
+        await session.execute(_worded_for(family, QUERIES["sum_day"]), start, end)
         await session.execute(QUERIES["close_day"], family.name, end)
     return True
 

@@ -4,7 +4,7 @@ A range is cut at the bounds of the wanted buckets. Whole UTC days come from a d
 one, the rest from quarters of an hour or from the events; what a bound cuts in two is left to the next finer grain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,8 +15,9 @@ from analytics_core.query.question import Dimension, Question
 from analytics_core.query.tables import FAMILIES, Family, Source
 from analytics_core.query.zones import Granularity, ceil, floor, has_whole_hours
 
-EVENTS_RANGE_MAX = timedelta(days=7)
-"""Events are read one by one: about 1 µs each, and a large organisation has a million a day."""
+EVENTS_RANGE_MAX = timedelta(days=7, hours=1)
+"""Events are read one by one: about 1 µs each, and a large organisation has a million a day. A week in which clocks go
+back has an hour more than seven days."""
 
 Span = tuple[datetime, datetime]
 
@@ -69,6 +70,14 @@ class Plan:
     def follows_model_fold(self) -> bool:
         """Whether the answer is as fresh as the rollup by model; else it is as fresh as the other families."""
         return all(part.source.follows_model_fold for part in self.parts)
+
+    def kept_since(self, dropped: Mapping[str, datetime]) -> datetime | None:
+        """The time from which on everything is there, when retention has dropped some of what it reads; else None.
+
+        `dropped` says of each table before which time it has lost its rows.
+        """
+        lost = ((part.start, dropped.get(part.source.stored_in)) for part in self.parts)
+        return max((before for start, before in lost if before and start < before), default=None)
 
 
 Progress = dict[str, datetime | None]

@@ -1,5 +1,6 @@
 """SELECTs for the shapes of questions; `statements` compiles them and knows the values for their parameters."""
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -16,6 +17,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -30,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.sql.elements import Grouping
 
+from analytics_core.buckets import SETTLE
 from analytics_core.query.plan import Cells
 from analytics_core.query.question import Dimension
 from analytics_core.query.shape import Buckets, Order, Shape
@@ -43,6 +46,8 @@ _LATEST = ("revised_at", "last_event_at")
 # `array_send` writes 20 bytes before the elements: dimensions, flags, type, and the bounds of the one dimension.
 _FIRST_ELEMENT = literal_column("21", Integer)
 _DAY: ColumnElement[Any] = literal_column("INTERVAL '1 day'")
+_QUARTER: ColumnElement[Any] = literal_column("INTERVAL '15 minutes'")
+_SETTLE: ColumnElement[Any] = literal_column(f"INTERVAL '{SETTLE // timedelta(minutes=1)} minutes'")
 _EPOCH: ColumnElement[Any] = literal_column("'epoch'::timestamptz")
 _NO_BYTES = literal_column("''::bytea", type_=LargeBinary)
 
@@ -231,8 +236,11 @@ def _spans(number: int) -> FromClause:
 
 
 def _events(source: Source) -> FromClause:
-    """The events as a rollup of their own, as far as the rollups of the other families are."""
-    event = table(
+    """The events as a rollup of their own, as far as the rollups of the other families are.
+
+    As in a rollup by quarters of an hour, an event that the broker accepted after its quarter was final revises it.
+    """
+    events = table(
         source.table,
         *(
             column(name)
@@ -241,9 +249,13 @@ def _events(source: Source) -> FromClause:
         *(column(name) for name in ("error_code", "project", "latency_ms")),
         *(column(name, BigInteger) for name in SUMS[4:]),
         schema="analytics",
-    ).c
-    batch = table("ingestion_batches", column("batch_id"), column("dimensions_folded_at"), schema="analytics").c
+    )
+    names = ("batch_id", "dimensions_folded_at", "first_chunk_at")
+    batches = table("ingestion_batches", *map(column, names), schema="analytics")
+    event, batch, own = events.c, batches.c, batches.alias("own")
     unfolded = select(batch.batch_id).where(batch.dimensions_folded_at.is_(None))
+    quarter = func.date_bin(_QUARTER, event.occurred_at, _EPOCH)
+    is_late = own.c.first_chunk_at >= quarter + _QUARTER + _SETTLE
     one, empty = literal_column("1::bigint", BigInteger), literal_column("''", Text)
     outcomes = (("error_count", "error"), ("timeout_count", "timeout"), ("throttled_count", "throttled"))
     return (
@@ -264,9 +276,10 @@ def _events(source: Source) -> FromClause:
             literal_column("ARRAY[1::bigint]").label("latency_counts"),
             event.occurred_at.label("first_event_at"),
             event.occurred_at.label("last_event_at"),
-            literal_column("0", Integer).label("revision"),
-            cast(null(), _TIME).label("revised_at"),
+            func.coalesce(cast(is_late, Integer), literal_column("0", Integer)).label("revision"),
+            case((is_late, own.c.dimensions_folded_at), else_=cast(null(), _TIME)).label("revised_at"),
         )
+        .select_from(events.outerjoin(own, own.c.batch_id == event.batch_id))
         .where(event.batch_id.not_in(unfolded))
         .subquery("events")
     )

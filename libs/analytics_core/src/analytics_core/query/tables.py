@@ -27,6 +27,11 @@ class Source:
     follows_model_fold: bool = False
     is_events: bool = False
 
+    @property
+    def stored_in(self) -> str:
+        """The table that retention drops its rows of."""
+        return "usage_events" if self.is_events else self.table
+
 
 @dataclass(frozen=True, slots=True)
 class Family:

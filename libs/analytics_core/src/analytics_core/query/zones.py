@@ -51,7 +51,8 @@ def has_whole_hours(zone: ZoneInfo, start: datetime, end: datetime) -> bool:
     return all((start + day * DAY).astimezone(zone).utcoffset() % HOUR == timedelta() for day in range(days))  # type: ignore[operator]
 
 
-@lru_cache(maxsize=1024)
+# 92 days by the hour are 0.1 MB.
+@lru_cache(maxsize=64)
 def bucket_bounds(start: datetime, end: datetime, granularity: Granularity, zone: ZoneInfo) -> tuple[datetime, ...]:
     """Where the buckets that start in [start, end) do, and behind them the end of the last; empty when none does.
 

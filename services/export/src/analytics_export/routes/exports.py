@@ -19,7 +19,7 @@ from analytics_export import jobs, metrics
 from analytics_export.creating import KEY, take_up
 from analytics_export.delivery import filename
 from analytics_export.formats.catalogue import FORMATS
-from analytics_export.jobs import Job, JobPosition, JobStatus
+from analytics_export.jobs import Job, JobPosition, JobRequest, JobStatus
 from analytics_export.known_models import require_known_models
 from analytics_export.limits import (
     CURSOR_CHARACTERS_MAX,
@@ -30,6 +30,7 @@ from analytics_export.limits import (
 from analytics_export.paging import decode_cursor, encode_cursor
 from analytics_export.requests import CreateExport, job_request
 from analytics_export.responses import Export, ExportList, export_from_job, export_path
+from analytics_export.rows import NotKeptError, source_of
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore
 from analytics_export.wakeups import WakeUps
@@ -89,6 +90,7 @@ async def create_export(
     request = job_request(data, settings, decision.principal.subject)
     async with database.write(org_scope) as session:
         await require_known_models(session, org_scope, request.filters.model_id)
+        await _require_kept(session, org_scope, request)
         taken = await take_up(session, org_scope, data, request, settings=settings, idempotency_key=idempotency_key)
     headers = {**NOT_STORED, "Location": export_path(taken.job)}
     if taken.repeated:
@@ -96,6 +98,13 @@ async def create_export(
     else:
         wakeups.announce_request(ExportRequested(job_id=taken.job.job_id))
     return Response(export_from_job(taken.job), status_code=202, headers=headers)
+
+
+async def _require_kept(session: ReadSession, scope: OrgScope, request: JobRequest) -> None:
+    try:
+        await source_of(session, scope, request)
+    except NotKeptError as error:
+        raise InvalidRequest.field("timeRange.start", str(error)) from None
 
 
 @get(

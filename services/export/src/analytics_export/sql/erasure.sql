@@ -24,23 +24,30 @@ SET deleted_at = clock_timestamp(), updated_at = clock_timestamp(), updated_by =
 WHERE org_id = $1 AND deleted_at IS NULL
 
 -- forget_actor --
--- Rows of ended jobs stay and name the actor no more.
+-- Rows stay and name the actor no more, those alone of which no file is left: by its name the next erasure finds a job
+-- that was made meanwhile.
 UPDATE analytics.export_jobs
 SET filters = jsonb_set(filters, '{actorId}', (filters -> 'actorId') - $2 - 'erased' || '["erased"]'::jsonb)
-WHERE org_id = $1 AND filters -> 'actorId' ? $2 AND status NOT IN ('pending', 'running')
+WHERE org_id = $1 AND filters -> 'actorId' ? $2 AND cleaned_at IS NOT NULL
 
 -- forget_actor_in_schedules --
--- Deleted ones too. Those that ask for nobody else make no files any more.
-UPDATE analytics.export_schedules
-SET question = jsonb_set(
-        question, '{filters,actorId}', (question #> '{filters,actorId}') - $2 - 'erased' || '["erased"]'::jsonb
-    ),
-    deleted_at = CASE
-        WHEN jsonb_array_length((question #> '{filters,actorId}') - $2 - 'erased') > 0 THEN deleted_at
-        ELSE coalesce(deleted_at, clock_timestamp())
-    END,
-    updated_at = clock_timestamp(), updated_by = $3
-WHERE org_id = $1 AND question #> '{filters,actorId}' ? $2
+-- Deleted ones too. Those that ask for nobody else make no files any more; the others stay in the name of whoever has
+-- changed them last.
+UPDATE analytics.export_schedules AS schedule
+SET question = jsonb_set(question, '{filters,actorId}', others.names || '["erased"]'::jsonb),
+    deleted_at = CASE WHEN others.are_left THEN deleted_at ELSE coalesce(deleted_at, clock_timestamp()) END,
+    updated_by = CASE WHEN others.are_left THEN updated_by ELSE $3 END,
+    updated_at = clock_timestamp()
+FROM (
+    SELECT schedule_id, names, jsonb_array_length(names) > 0 AS are_left
+    FROM (
+        SELECT schedule_id, (question #> '{filters,actorId}') - $2 - 'erased' AS names
+        FROM analytics.export_schedules
+        WHERE org_id = $1 AND question #> '{filters,actorId}' ? $2
+        FOR UPDATE
+    ) AS named
+) AS others
+WHERE schedule.org_id = $1 AND schedule.schedule_id = others.schedule_id
 
 -- still_leased --
 -- How many of these a worker may still be busy with.

@@ -2,6 +2,10 @@
 -- Up to which day the daily tables of the rollup families are complete; the planner's other input.
 SELECT family, daily_through FROM analytics.rollup_progress
 
+-- retained --
+-- The time before which retention has dropped the rows of a table.
+SELECT table_name, dropped_before FROM analytics.retained
+
 -- events --
 -- The raw events that match every filter; an empty list filters nothing.
 SELECT occurred_at, event_id, model_id, status, error_code, latency_ms, client_id, actor_id, project, metadata,

@@ -12,7 +12,7 @@ import structlog
 
 from analytics_core.access import OrgScope
 from analytics_core.clock import Clock
-from analytics_core.database import CONTENDED, UNREACHABLE
+from analytics_core.database import REFUSED, UNREACHABLE
 from analytics_core.errors import InvalidRequest, Unavailable
 from analytics_core.query.question import Question
 from analytics_query_api.limits import (
@@ -64,7 +64,7 @@ class Channel:
             started = monotonic()
             try:
                 await self.refresh()
-            except (Unavailable, *UNREACHABLE, *CONTENDED) as error:
+            except (Unavailable, *UNREACHABLE, *REFUSED) as error:
                 log.warning("live_read_failed", error=f"{type(error).__name__}: {error}", retrying=True)
             except InvalidRequest:
                 self.end(EndReason.TOO_LARGE)

@@ -118,7 +118,7 @@ class LiveHub:
         watched = up_to_now(question, now)
         async with self._reader.snapshot(scope) as session:
             state = await read_state(session, scope, now)
-            source = Source(session, scope, state.progress)
+            source = Source(session, scope, state)
             plan, page = await source.page(watched, USAGE_POINT, None, LIVE_POINTS_MAX + 1)
         if len(page) > LIVE_POINTS_MAX:
             raise InvalidRequest.field(

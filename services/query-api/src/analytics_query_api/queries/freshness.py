@@ -1,10 +1,12 @@
 """The facts that freshness is computed from, and what else an answer needs to know beside its numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from opentelemetry import trace
 
 from analytics_core.access import OrgScope, PlatformScope
@@ -15,6 +17,7 @@ from analytics_core.telemetry.traces import link_current_span
 from analytics_query_api.freshness import Freshness, ModelFacts, PipelineFacts, freshness_since
 
 QUERIES = load_queries("analytics_query_api", "freshness")
+_DROPPED = msgspec.json.Decoder(dict[str, datetime])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class State:
     @property
     def progress(self) -> Progress:
         return {"detail": self.row["detail"], "actor": self.row["actor"]}
+
+    @property
+    def dropped(self) -> Mapping[str, datetime]:
+        """By table, the time before which retention has dropped its rows."""
+        return _DROPPED.decode(self.row["dropped"]) if self.row["dropped"] else {}
 
     def freshness(self, *plans: Plan) -> Freshness:
         """The freshness of numbers that were read by these plans."""

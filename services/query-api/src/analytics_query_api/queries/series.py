@@ -50,7 +50,7 @@ async def read_series(
 ) -> Answer[Page]:
     """The answer for a selection; raises `InvalidRequest` where more groups would have to be filled than may be."""
     state = await read_state(session, scope, now)
-    source = Source(session, await _visible(session, scope, selection), state.progress)
+    source = Source(session, await _visible(session, scope, selection), state)
     question = selection.question
     plan, page = await source.page(question, points, selection.after, selection.limit + 1)
     if selection.fill:
@@ -61,7 +61,7 @@ async def read_series(
         total_plan, total = plan, added_up(page, totals)
     else:
         total_plan, total = await source.total(ungrouped, totals)
-    previous = (await source.total(ungrouped.previous(), totals))[1] if selection.compare else None
+    previous = (await source.total(ungrouped.previous(), totals, "compare"))[1] if selection.compare else None
     return Answer(page, total, previous, state.freshness(plan, total_plan))
 
 

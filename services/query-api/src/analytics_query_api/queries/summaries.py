@@ -19,7 +19,7 @@ async def read_errors(
 ) -> tuple[Sequence[Any], Any, Freshness]:
     """The page's groups with most failed calls first, one more where there is a next page, and the sum of all."""
     state = await read_state(session, scope, now)
-    source = Source(session, scope, state.progress)
+    source = Source(session, scope, state)
     plan, rows = await source.groups(
         selection.question,
         (*COUNTS, "first_event_at", "last_event_at"),
@@ -36,7 +36,7 @@ async def read_values(
 ) -> tuple[Sequence[Any], Freshness]:
     """The page's values in order, one more where there is a next page."""
     state = await read_state(session, scope, now)
-    source = Source(session, scope, state.progress)
+    source = Source(session, scope, state)
     columns = ("invocations", "last_event_at")
     plan, rows = await source.groups(selection.question, columns, selection.limit + 1, after=selection.after)
     return rows, state.freshness(plan)

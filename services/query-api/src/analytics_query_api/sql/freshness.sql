@@ -13,7 +13,7 @@ ORDER BY model_id
 
 -- state --
 -- All that an answer needs to know beside its numbers, in one round trip: how far both folds and the daily tables of the
--- families are, and the newest event of the scope's organisations.
+-- families are, what retention has dropped of each table, and the newest event of the scope's organisations.
 SELECT
     analytics.watermark() AS watermark,
     EXISTS (SELECT FROM analytics.ingestion_batches WHERE folded_at IS NULL) AS unfolded,
@@ -21,6 +21,7 @@ SELECT
     EXISTS (SELECT FROM analytics.ingestion_batches WHERE dimensions_folded_at IS NULL) AS dimensions_unfolded,
     (SELECT daily_through FROM analytics.rollup_progress WHERE family = 'detail') AS detail,
     (SELECT daily_through FROM analytics.rollup_progress WHERE family = 'actor') AS actor,
+    (SELECT json_object_agg(table_name, dropped_before) FROM analytics.retained) AS dropped,
     max(last_event_at) AS last_event_at,
     max(last_rollup_at) AS last_rollup_at
 FROM analytics.freshness_status

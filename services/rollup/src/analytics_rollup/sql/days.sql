@@ -8,8 +8,8 @@ LIMIT 1
 FOR UPDATE SKIP LOCKED
 
 -- sum_day --
--- The day of $1 to $2 from its hours; written for models, run for other families with their own names. The day was
--- revised when an hour of it was after $3, when the day was final.
+-- The day of $1 to $2 from its hours; written for models, run for other families with their own names. It
+-- has been revised as often as its hours together: that is what it was shown with while it was open.
 INSERT INTO analytics.usage_daily (
     org_id, bucket_start, model_id,
     invocations, error_count, timeout_count, throttled_count,
@@ -31,8 +31,8 @@ FROM (
         sum(cost_microcents)::bigint AS cost_microcents,
         analytics.array_concat(latency_bins) AS bins, analytics.array_concat(latency_counts) AS counts,
         min(first_event_at) AS first_event_at, max(last_event_at) AS last_event_at,
-        coalesce(max(revision) FILTER (WHERE revised_at >= $3), 0) AS revision,
-        max(revised_at) FILTER (WHERE revised_at >= $3) AS revised_at
+        sum(revision)::integer AS revision,
+        max(revised_at) AS revised_at
     FROM analytics.usage_hourly
     WHERE bucket_start >= $1 AND bucket_start < $2
     GROUP BY org_id, model_id

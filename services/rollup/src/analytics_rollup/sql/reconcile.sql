@@ -131,8 +131,8 @@ WHERE bucket_start >= $1 AND bucket_start < $2 AND ($3::uuid IS NULL OR org_id =
 GROUP BY org_id
 
 -- retained_since --
--- Before this time some table has been dropped: what is left of the others could only be compared with nothing.
-SELECT max(dropped_before) FROM analytics.retained
+-- Before this time events or rollups have been dropped: what is left of the others could only be compared with nothing.
+SELECT max(dropped_before) FROM analytics.retained WHERE table_name <> 'audit_log'
 
 -- sample_organisations --
 -- Some of the organisations with calls in an hour ($1), but none whose day ($2) would take long to count.
