@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 
 import pytest
 import rstream.connection
@@ -39,7 +40,7 @@ async def read(reader: StreamReader, count: int) -> list[bytes]:
     while len(bodies) < count:
         chunk = await reader.next_chunk(10)
         assert chunk is not None, f"{len(bodies)} of {count} messages came"
-        bodies += [body for body in read_bodies(chunk, []) if isinstance(body, bytes)]
+        bodies += [body for body in chain.from_iterable(read_bodies(chunk, [])) if isinstance(body, bytes)]
     return bodies
 
 
@@ -64,7 +65,7 @@ async def test_messages_come_in_order_with_their_offsets(rabbitmq: RabbitMq, bro
             assert chunk is not None
             chunks.append(chunk)
 
-    assert [body for chunk in chunks for body in read_bodies(chunk, [])] == sent
+    assert [body for chunk in chunks for body in chain.from_iterable(read_bodies(chunk, []))] == sent
     assert [chunk.first_offset for chunk in chunks] == [0, *(chunk.end_offset for chunk in chunks[:-1])]
 
 

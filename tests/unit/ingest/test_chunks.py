@@ -2,6 +2,7 @@
 
 import gzip
 from datetime import UTC, datetime
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,10 @@ def sub_batch(messages: list[bytes], compression: int = 0, packed: bytes | None 
     return head + len(plain).to_bytes(4, "big") + len(data).to_bytes(4, "big") + data
 
 
+def bodies_of(chunk: Chunk) -> list[bytes | Unreadable]:
+    return list(chain.from_iterable(read_bodies(chunk, [])))
+
+
 def chunk(*entries: bytes, records: int) -> Chunk:
     return Chunk(first_offset=7, records=records, accepted_at=NOON, entries=len(entries), data=b"".join(entries))
 
@@ -47,12 +52,12 @@ def test_bodies_come_in_the_order_of_their_offsets(sent: list[bytes | list[bytes
     ]
     bodies = [body for item in sent for body in (item if isinstance(item, list) else [item])]
 
-    assert read_bodies(chunk(*entries, records=len(bodies)), []) == bodies
+    assert bodies_of(chunk(*entries, records=len(bodies))) == bodies
 
 
 def test_a_message_that_is_no_amqp_keeps_its_place() -> None:
     """It becomes a dead letter with its bytes; its neighbours are events."""
-    bodies = read_bodies(chunk(entry(amqp(b"a")), entry(b"{}"), entry(b""), entry(amqp(b"b")), records=4), [])
+    bodies = bodies_of(chunk(entry(amqp(b"a")), entry(b"{}"), entry(b""), entry(amqp(b"b")), records=4))
 
     assert [bodies[0], bodies[3]] == [b"a", b"b"]
     assert isinstance(bodies[1], Unreadable)
@@ -62,7 +67,7 @@ def test_a_message_that_is_no_amqp_keeps_its_place() -> None:
 
 def test_an_unsupported_compression_costs_only_its_own_messages() -> None:
     """One dead letter a message, so that received still equals what the broker counted; the first has the bytes."""
-    bodies = read_bodies(chunk(sub_batch([b"x", b"y"], 4, packed=b"zstd"), entry(amqp(b"after")), records=3), [])
+    bodies = bodies_of(chunk(sub_batch([b"x", b"y"], 4, packed=b"zstd"), entry(amqp(b"after")), records=3))
 
     assert bodies[2] == b"after"
     first, second = bodies[:2]
@@ -78,17 +83,37 @@ def test_a_batch_that_inflates_without_end_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(chunks, "INFLATED_BYTES_MAX", 10_000)
     bomb = gzip.compress(entry(b"0" * 1_000_000))
 
-    bodies = read_bodies(chunk(sub_batch([b""], 1, packed=bomb), sub_batch([amqp(b"ok")], 1), records=2), [])
+    bodies = bodies_of(chunk(sub_batch([b""], 1, packed=bomb), sub_batch([amqp(b"ok")], 1), records=2))
 
     assert isinstance(bodies[0], Unreadable)
     assert "more than 10000 bytes" in bodies[0].detail
     assert bodies[1] == b"ok"
 
 
+def test_each_batch_of_a_chunk_may_inflate_as_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker packs what has queued up into one chunk: hundreds of batches, each of them as it should be."""
+    monkeypatch.setattr(chunks, "INFLATED_BYTES_MAX", 10_000)
+    batches = [sub_batch([amqp(b"%d" % number * 4_000)], 1) for number in range(9)]
+
+    parts = list(read_bodies(chunk(*batches, records=9), []))
+
+    assert list(chain.from_iterable(parts)) == [b"%d" % number * 4_000 for number in range(9)]
+    assert max(map(len, parts)) == 1
+
+
+@pytest.mark.parametrize("packed", [b"", b"junk", gzip.compress(b"")], ids=["nothing", "junk", "empty gzip"])
+@pytest.mark.parametrize("compression", [0, 1, 4])
+def test_a_batch_without_messages_takes_no_offset(packed: bytes, compression: int) -> None:
+    """The broker confirms it as it does any other; its neighbours are events."""
+    empty = sub_batch([], compression, packed=packed)
+
+    assert bodies_of(chunk(entry(amqp(b"a")), empty, entry(amqp(b"b")), records=2)) == [b"a", b"b"]
+
+
 @pytest.mark.parametrize("packed", [b"", b"no gzip", gzip.compress(b"abc")[:-3]], ids=["empty", "no gzip", "cut off"])
 def test_broken_gzip_is_unreadable(packed: bytes) -> None:
     """The broker does not look into compressed batches, so anything may be in them."""
-    bodies = read_bodies(chunk(sub_batch([b"x"], 1, packed=packed), records=1), [])
+    bodies = bodies_of(chunk(sub_batch([b"x"], 1, packed=packed), records=1))
 
     assert isinstance(bodies[0], Unreadable)
 
@@ -103,7 +128,7 @@ def test_a_batch_with_wrong_lengths_costs_only_its_own_messages(packed: bytes, c
     """The chunk around it is right: refusing all of it would stop the partition here for ever."""
     data = gzip.compress(packed) if compression else packed
 
-    bodies = read_bodies(chunk(sub_batch([b"", b""], compression, packed=data), entry(amqp(b"after")), records=3), [])
+    bodies = bodies_of(chunk(sub_batch([b"", b""], compression, packed=data), entry(amqp(b"after")), records=3))
 
     first, second, after = bodies
     assert isinstance(first, Unreadable)
@@ -115,9 +140,18 @@ def test_a_batch_with_wrong_lengths_costs_only_its_own_messages(packed: bytes, c
 
 @pytest.mark.parametrize(
     ("data", "entries", "records"),
-    [(entry(b"abc")[:-1], 1, 1), (entry(b"abc") + b"x", 1, 1), (entry(b"abc"), 2, 2), (entry(b"abc"), 1, 2)],
+    [
+        (entry(b"abc")[:-1], 1, 1),
+        (entry(b"abc") + b"x", 1, 1),
+        (entry(b"abc"), 2, 2),
+        (entry(b"abc"), 1, 2),
+        (sub_batch([b"x"]) + sub_batch([b"y"])[:-1], 2, 2),
+        (sub_batch([b"x"]) + sub_batch([b"y"]) + b"x", 2, 2),
+        (sub_batch([b"x"]) + entry(b"abc"), 2, 3),
+        (sub_batch([b"x"]) + entry(b"abc"), 3, 2),
+    ],
 )
 def test_a_chunk_with_wrong_lengths_is_not_read(data: bytes, entries: int, records: int) -> None:
     """Guessing where a message begins would give events to the wrong offsets."""
     with pytest.raises(CorruptChunk):
-        read_bodies(Chunk(first_offset=0, records=records, accepted_at=NOON, entries=entries, data=data), [])
+        bodies_of(Chunk(first_offset=0, records=records, accepted_at=NOON, entries=entries, data=data))

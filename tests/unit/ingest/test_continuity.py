@@ -81,9 +81,18 @@ def test_removed_messages_are_a_gap() -> None:
 def test_the_brokers_own_entries_are_no_gap() -> None:
     """Snapshots and stored offsets take numbers without being messages."""
     continuity = Continuity(1000, NOON)
+    continuity.admit(chunk(990, 10))
 
     assert continuity.admit(chunk(1001, 10, LATER)) == (0, None)
     assert continuity.admit(chunk(1031, 10, LATER)) == (0, None)
+
+
+def test_a_small_jump_is_a_gap_when_the_last_committed_message_is_gone() -> None:
+    """Retention has been there, and a message may be a thousand events."""
+    continuity = Continuity(1000, NOON)
+
+    assert continuity.admit(chunk(1104, 10, LATER)) == (0, Gap(1000, 1104, NOON, LATER))
+    assert continuity.admit(chunk(1115, 10, LATER)) == (0, None)
 
 
 def test_a_jump_while_reading_is_a_gap() -> None:

@@ -1,9 +1,12 @@
 """Batches take over what their chunks say, also of a chunk that two of them share."""
 
+import gzip
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rstream import AMQPMessage
 
 from analytics_core.testing.builders import NOON, event_body
@@ -57,6 +60,39 @@ async def test_a_batch_becomes_no_larger_than_its_process_has_room_for() -> None
     batches = [await intake.next_batch(0.05, None) for _ in range(3)]
 
     assert [batch and batch.received for batch in batches] == [2, 2, 1]
+
+
+def packed(first_offset: int, *sizes: int) -> Chunk:
+    """A compressed batch of so many messages for each size; a message's body says its offset."""
+    entries, offset = [], first_offset
+    for size in sizes:
+        messages = [bytes(AMQPMessage(body=b"%d" % number)) for number in range(offset, offset + size)]
+        plain = b"".join(len(message).to_bytes(4, "big") + message for message in messages)
+        data = gzip.compress(plain)
+        head = b"\x90" + size.to_bytes(2, "big") + len(plain).to_bytes(4, "big") + len(data).to_bytes(4, "big")
+        entries.append(head + data)
+        offset += size
+    return Chunk(first_offset, sum(sizes), NOON, len(entries), b"".join(entries))
+
+
+@given(
+    sizes=st.lists(st.integers(0, 4), min_size=1, max_size=6).filter(any),
+    events=st.integers(1, 5),
+    data=st.data(),
+)
+async def test_every_message_of_compressed_batches_has_its_offset(sizes: list[int], events: int, data: Any) -> None:
+    """Wherever a batch of ours ends and wherever what is committed did: each once, none under another's number."""
+    committed, cut = data.draw(st.integers(0, sum(sizes))), data.draw(st.integers(-1, sum(sizes)))
+    reader: Any = Delivered(packed(0, *sizes), packed(sum(sizes), 2))
+    continuity = Continuity(committed, NOON if committed else None)
+    intake = Intake(reader, continuity, 0, timedelta(days=400), BatchSize(events=events), cut=cut)
+
+    found: dict[int, bytes] = {}
+    while batch := await intake.next_batch(0.01, None):
+        assert batch.last_offset <= cut or batch.first_offset > cut
+        found |= {letter.offset: letter.rejection.body for letter in batch.dead_letters}
+
+    assert found == {offset: b"%d" % offset for offset in range(committed, sum(sizes) + 2)}
 
 
 @pytest.mark.parametrize(("partitions", "events"), [(1, 40_000), (2, 40_000), (4, 20_000), (8, 10_000), (1000, 10_000)])

@@ -49,7 +49,9 @@ class Continuity:
             self._check_same_stream(chunk)
         jump = chunk.first_offset - self._next_offset
         gap = None
-        if jump > HOUSEKEEPING_OFFSETS_MAX:
+        # While the last committed message is there, so is all behind it: a small jump is the broker's own. When it is
+        # gone, what came right behind it may be gone as well, and one message may hold a thousand events.
+        if jump > (HOUSEKEEPING_OFFSETS_MAX if self.is_proven else 0):
             gap = Gap(self._next_offset, chunk.first_offset, self._last_accepted_at, chunk.accepted_at)
         skip = min(max(0, -jump), chunk.records)
         if skip < chunk.records or chunk.end_offset == self._next_offset:

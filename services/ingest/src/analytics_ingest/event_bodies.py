@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from analytics_core.errors import InvalidRequest, TooLarge, UnsupportedMediaType
-from analytics_ingest.limits import HTTP_BODY_BYTES_MAX, HTTP_EVENTS_MAX
+from analytics_ingest.limits import HTTP_BODY_BYTES_MAX, HTTP_EVENTS_MAX, HTTP_GZIP_MEMBERS_MAX
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
@@ -58,10 +58,14 @@ def is_compressed(encoding: str) -> bool:
 def inflate(body: bytes) -> bytes:
     """The content of a gzip body, with never more than the limit in memory.
 
-    Raises `TooLarge` when there is more, `InvalidRequest` when it is no gzip or ends early.
+    Raises `TooLarge` when there is more, `InvalidRequest` when it is no gzip, ends early or has too many members.
     """
     content = bytearray()
+    members = 0
     while body:
+        members += 1
+        if members > HTTP_GZIP_MEMBERS_MAX:
+            raise InvalidRequest(f"the gzip body has more than {HTTP_GZIP_MEMBERS_MAX} members: compress it as a whole")
         member = zlib.decompressobj(wbits=31)
         try:
             content += member.decompress(body, HTTP_BODY_BYTES_MAX + 1 - len(content))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from analytics_core.clock import Clock
 from analytics_core.errors import FieldError, Unavailable
@@ -11,7 +11,7 @@ from analytics_core.http.org_decisions import OrgDecisions
 from analytics_ingest.decode import Rejection, decode
 from analytics_ingest.event_fields import field_errors
 from analytics_ingest.event_publisher import EventPublisher
-from analytics_ingest.limits import DECODE_SLICE
+from analytics_ingest.limits import CLOCKS_APART_MAX, DECODE_SLICE
 from analytics_ingest.metrics import HTTP_EVENTS
 from analytics_ingest.receipts import Receipt, Receipts, claimed_event_id
 
@@ -25,8 +25,9 @@ class HttpIngest:
 
     def __init__(self, publisher: EventPublisher, now: Clock, retention: timedelta) -> None:
         self._publisher = publisher
-        self._now = now
-        self._retention = retention
+        self._clock = now
+        # Within what is accepted at both times that the broker may have: what is promised here is counted there.
+        self._retention = retention - 2 * CLOCKS_APART_MAX
 
     async def accept(self, bodies: Sequence[bytes], decisions: OrgDecisions) -> Receipts:
         """Have the events counted that are right and the caller's to send; returns once the stream has confirmed them.
@@ -57,6 +58,9 @@ class HttpIngest:
             found += [FieldError(place + error.field, error.detail) for error in self._event_problems(body, decisions)]
         await decisions.recorded()
         return found
+
+    def _now(self) -> datetime:
+        return self._clock() - CLOCKS_APART_MAX
 
     async def _judged(self, bodies: Sequence[bytes], decisions: OrgDecisions) -> AsyncIterator[Receipt]:
         now = self._now()

@@ -1,6 +1,7 @@
 """Makes batches of what the reader delivers: full ones under load, young ones otherwise."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -41,9 +42,15 @@ class Intake:
         self._size = size
         self._cut = cut
         self._chunk = _NOTHING
+        self._skip_to = 0
+        self._parts: Iterator[list[bytes | Unreadable]] = iter(())
+        self._headed: list[bytes] = []
+        # The part at hand, the offset of its first body, and how many of its bodies are in batches or skipped.
         self._bodies: list[bytes | Unreadable] = []
-        self._parents: list[Parent] = []
+        self._part_offset = 0
         self._position = 0
+        self._parents: list[Parent] = []
+        self._is_linked = False
         self._attached_at = monotonic()
 
     async def next_batch(self, patience: float, busy: "asyncio.Task[object] | None") -> Batch | None:
@@ -52,12 +59,10 @@ class Intake:
         Raises `ReaderFailed`, or `OffsetRegression` when the stream is not the one that was read.
         """
         batch = Batch(self._retention, events_max=self._size.events, bytes_max=self._size.size_bytes)
-        if self._position < len(self._bodies):
-            # Where in the chunk a context stands is not known: both batches get those of a chunk that they share.
-            batch.trace_parents += self._parents
+        self._is_linked = False
         old_at = monotonic() + patience
         while not batch.is_full:
-            if self._position < len(self._bodies):
+            if self._has_bodies():
                 if batch.received and batch.last_offset <= self._cut < self._next_offset:
                     break
                 if not batch.received:
@@ -79,7 +84,7 @@ class Intake:
 
         Raises like `next_batch`.
         """
-        if self._position < len(self._bodies) or not await self._reader.is_caught_up():
+        if self._has_bodies() or not await self._reader.is_caught_up():
             return False
         if not self._continuity.is_proven:
             self._refuse_short_stream()
@@ -88,9 +93,26 @@ class Intake:
 
     @property
     def _next_offset(self) -> int:
-        return self._chunk.first_offset + self._position
+        return self._part_offset + self._position
+
+    def _has_bodies(self) -> bool:
+        """Whether bodies of the chunk are in no batch yet. Those of its next part are read when it is their turn."""
+        while self._position >= len(self._bodies):
+            self._headed.clear()
+            part = next(self._parts, None)
+            if part is None:
+                return False
+            self._part_offset += len(self._bodies)
+            self._bodies = part
+            self._position = min(len(part), max(0, self._skip_to - self._part_offset))
+            self._parents, self._is_linked = parents_in(b"".join(self._headed), LINKS_MAX), False
+        return True
 
     async def _decode_slice(self, batch: Batch) -> None:
+        if not self._is_linked:
+            # Where in the part a context stands is not known: all batches that share it get those that it has.
+            batch.trace_parents += self._parents[: LINKS_MAX - len(batch.trace_parents)]
+            self._is_linked = True
         to_cut = self._cut + 1 - self._next_offset
         length = min(DECODE_SLICE, to_cut) if to_cut > 0 else DECODE_SLICE
         bodies = self._bodies[self._position : self._position + length]
@@ -109,14 +131,13 @@ class Intake:
                 next_offset=gap.end_offset,
                 remedy="retention removed messages before they were read: raise it, or find why ingest was behind",
             )
-        headed: list[bytes] = []
+        self._chunk, self._skip_to = chunk, chunk.first_offset + skip
+        self._parts = read_bodies(chunk, self._headed)
+        self._bodies, self._part_offset, self._position = [], chunk.first_offset, 0
         try:
-            self._bodies = read_bodies(chunk, headed)
+            self._has_bodies()
         except CorruptChunk as error:
             raise ReaderFailed("corrupt_chunk", f"at offset {chunk.first_offset}: {error}") from error
-        self._chunk, self._position = chunk, skip
-        self._parents = parents_in(b"".join(headed), LINKS_MAX)
-        batch.trace_parents += self._parents[: LINKS_MAX - len(batch.trace_parents)]
 
     def _refuse_short_stream(self) -> None:
         if monotonic() - self._attached_at > SHORT_STREAM_PATIENCE.total_seconds():

@@ -130,15 +130,21 @@ class Leases:
         for row in ended:
             log.warning("silent_owner_ended", partition=partition, session=row["pid"], is_ended=row["is_ended"])
 
-    async def renew(self, lease: Lease, proof_age: timedelta | None = None) -> None:
-        """Prolong the lease; with `proof_age`, also note that everything accepted so long ago is committed.
+    async def database_time(self) -> datetime:
+        """What the database's clock shows, by which leases and freshness go."""
+        async with self._database.read() as session:
+            now: datetime = await session.fetch_value(QUERIES["database_time"])
+        return now
+
+    async def renew(self, lease: Lease, accepted_through: datetime | None = None) -> None:
+        """Prolong the lease; with `accepted_through`, also note that everything accepted before it is committed.
 
         Raises `FencedError` when somebody else has taken over.
         """
         asked_at = monotonic()
         async with self._database.write(synchronous_commit=False) as session:
             row = await session.fetch_row(
-                QUERIES["renew"], lease.stream, lease.partition, lease.epoch, lease.duration, proof_age
+                QUERIES["renew"], lease.stream, lease.partition, lease.epoch, lease.duration, accepted_through
             )
         if row is None:
             raise FencedError(f"partition {lease.partition}: epoch {lease.epoch} is over")

@@ -33,7 +33,8 @@ READER_CREDIT = 10
 # Credit goes back for so many chunks at once: a message of its own for each took ingest 0.5 µs an event, and the broker
 # as much. The broker always has some while chunks are taken.
 READER_CREDIT_STEP = 5
-# What the messages of one compressed chunk may take when inflated; a chunk travels as at most a few megabytes.
+# What the messages of one compressed batch may take when inflated. A chunk may hold hundreds of batches (20 MB as it
+# travels were seen), which are inflated one after the other.
 INFLATED_BYTES_MAX = 64 * 1024 * 1024
 
 # Longer than anything that gets on: a statement may take a minute, and a batch of refused events thousands of them.
@@ -107,6 +108,10 @@ WAKEUP_PUBLISH_MAX = timedelta(seconds=5)
 
 # POST /events. The body's limit holds for what is sent and again for what it inflates to.
 HTTP_EVENTS_MAX = 1_000
+# Gzip members in a body. Each is found by copying what follows it: 200,000 empty ones in 4 MB took half a minute.
+HTTP_GZIP_MEMBERS_MAX = 100
+# How far the clocks of ingest and the broker may be apart: an event that is promised over HTTP is right for the stream.
+CLOCKS_APART_MAX = timedelta(seconds=5)
 HTTP_BODY_BYTES_MAX = 5_000_000
 # What a body may take to arrive: behind the gateway, which collects it first, a moment.
 HTTP_BODY_TIME_MAX = timedelta(seconds=30)

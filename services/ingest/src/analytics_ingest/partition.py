@@ -190,10 +190,10 @@ class PartitionWorker:
 
     async def _prove_progress(self, intake: Intake, lease: Lease) -> None:
         """Nothing came: if that is because there is nothing, freshness may move on."""
-        asked_at = monotonic()
+        # Before the proof: however long the proof and the renewal wait, they say nothing about what comes meanwhile.
+        asked_at = await self._leases.database_time()
         if await intake.is_caught_up():
-            age = timedelta(seconds=monotonic() - asked_at) + HEARTBEAT_MARGIN
-            await self._leases.renew(lease, age)
+            await self._leases.renew(lease, asked_at - HEARTBEAT_MARGIN)
             metrics.LAST_PROGRESS.labels(lease.partition).set(self._clock().timestamp())
 
     async def _stand_still(

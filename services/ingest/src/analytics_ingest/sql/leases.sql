@@ -59,13 +59,16 @@ FROM analytics.stream_offsets
 WHERE stream = $1 AND partition = $2
 
 -- renew --
--- $5 is the age of a proof that everything accepted before it is committed; null renews the lease alone.
+-- Everything accepted before $5 is committed; null renews the lease alone.
 UPDATE analytics.stream_offsets
 SET lease_until = clock_timestamp() + $4,
-    accepted_through = greatest(accepted_through, clock_timestamp() - $5::interval),
+    accepted_through = greatest(accepted_through, $5::timestamptz),
     updated_at = clock_timestamp()
 WHERE stream = $1 AND partition = $2 AND epoch = $3
 RETURNING accepted_through
+
+-- database_time --
+SELECT clock_timestamp()
 
 -- release --
 -- The next owner need not wait; $4: nor be us. The epoch stays: only acquiring raises it.
