@@ -1,5 +1,6 @@
 """What was exported is erased with the rest: nothing of it stays in the storage, and the trail says who asked."""
 
+import asyncio
 import io
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from analytics_core.access import scope_for_accepted_job
+from analytics_core.database import WriteDatabase
+from analytics_core.sql import load_queries
 from tests.integration.export.finance import Finance
 from tests.integration.export.running import ExportApi
 from tests.integration.export.storages import objects, unfinished_uploads
@@ -103,6 +107,35 @@ def test_an_erased_actor_is_named_by_no_filter(finance: Finance) -> None:
             " UNION ALL SELECT schedule::text FROM analytics.export_schedules AS schedule"
         ).fetchall()
     assert actor not in str(rows)
+
+
+def test_a_schedule_that_goes_on_stays_in_the_name_of_who_changed_it_last(finance: Finance) -> None:
+    """Its exports are made in that name; whoever erases has not asked for any."""
+    api = finance.api
+    bearer, schedules = token("org:admin", orgs=[api.org_id]), f"/orgs/{api.org_id}/export-schedules"
+    body = {"name": "two", "cron": "monthly", "export": {"filters": {"actorId": ["another", "somebody"]}}}
+    made = api.send("POST", schedules, bearer, json=body).json()
+
+    assert erase(finance, "--actor", "somebody", "--requested-by", "root")[0] == 0
+    (left,) = api.send("GET", schedules, bearer).json()["items"]
+    assert left["updatedBy"] == made["updatedBy"] != "root"
+
+
+async def test_an_export_that_was_made_meanwhile_is_found_by_the_next_erasure(finance: Finance) -> None:
+    """It keeps the actor's name until its file is gone: by that name it is found."""
+    api, actor = finance.api, "somebody"
+    job = await asyncio.to_thread(api.finished, filters={"actorId": [actor]})
+    forget = load_queries("analytics_export", "erasure")["forget_actor"]
+    dsn = finance.database.dsn("analytics_export")
+    async with (
+        WriteDatabase.open(dsn, application_name="test", pool_size=1) as database,
+        database.write(scope_for_accepted_job(api.org_id)) as session,
+    ):
+        await session.execute(forget, api.org_id, actor)
+
+    assert api.show(job["jobId"])["filters"] == {"actorId": [actor]}
+    assert await asyncio.to_thread(erase, finance, "--actor", actor) == (0, "Erased the files of 1 exports.\n")
+    assert api.show(job["jobId"])["filters"] == {"actorId": ["erased"]}
 
 
 @pytest.mark.parametrize("broken", [{"S3_SECRET_KEY": "a-wrong-one"}, {"DATABASE_URL": "postgres://a:b@127.0.0.1:9/c"}])

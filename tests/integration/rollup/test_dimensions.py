@@ -7,7 +7,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from analytics_core.buckets import SETTLE
+from analytics_core.buckets import HOUR, SETTLE
 from analytics_core.database import UNREACHABLE, WriteDatabase
 from analytics_core.families import FAMILIES
 from analytics_core.testing.builders import NOON, ORG_ID
@@ -109,6 +109,22 @@ async def test_a_closed_day_tells_of_its_revisions(place: Database, rollup_datab
             revisions += connection.execute("SELECT revision FROM analytics.usage_actor_daily").fetchall()
 
     assert revisions == [(1,), (2,), (2,)]
+
+
+async def test_closing_a_day_takes_no_revision_back(place: Database, rollup_database: WriteDatabase) -> None:
+    """While it is open, it is shown with those of its hours together: another number afterwards, a smaller one even,
+    would stand for two different sums."""
+    days_are_open_since(place, MIDNIGHT)
+    final = MIDNIGHT + DAY + SETTLE
+    store(place.dsn("analytics_ingest"), [Batch([StoredEvent(NOON + hours * HOUR)], final) for hours in (0, 1, 2)])
+    await fold_everything(rollup_database)
+    while await close_day(rollup_database):
+        pass
+
+    with psycopg.connect(place.owner_dsn) as connection:
+        shown = connection.execute("SELECT sum(revision) FROM analytics.usage_actor_hourly").fetchall()
+        closed = connection.execute("SELECT revision FROM analytics.usage_actor_daily").fetchall()
+    assert shown == closed == [(3,)]
 
 
 async def test_the_model_fold_goes_first(place: Database, rollup_database: WriteDatabase) -> None:

@@ -284,6 +284,15 @@ def test_nothing_is_compared_with_what_retention_dropped(place: Database) -> Non
     assert_families_equal_a_recount(place, EVENTS)
 
 
+def test_what_the_audit_trail_forgot_is_no_reason_not_to_compare(place: Database) -> None:
+    """It is kept for another time, and holds no numbers."""
+    with psycopg.connect(place.owner_dsn) as connection:
+        connection.execute("INSERT INTO analytics.retained VALUES ('audit_log', %s)", [MIDNIGHT + timedelta(days=9)])
+    store(place.dsn("analytics_ingest"), in_batches(EVENTS[:1], 1))
+
+    assert "dropped" not in command(place, "reconcile", *DAYS).stderr
+
+
 def test_the_command_names_an_unreachable_database() -> None:
     """No stack trace, no password."""
     done = subprocess.run(

@@ -3,11 +3,15 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
+import pytest
+
 from analytics_core.access import scope_for_accepted_job
 from analytics_core.errors import InvalidRequest
 from analytics_core.query.question import Question
 from analytics_core.query.zones import UTC_ZONE, Granularity
 from analytics_core.testing.builders import NOON, ORG_ID
+from analytics_query_api.live import channel as channels
 from analytics_query_api.live.channel import Channel, Key, follow
 from analytics_query_api.live.messages import Ended, EndReason, UsageChanged
 
@@ -35,3 +39,26 @@ async def test_a_question_that_grows_too_large_ends_for_everybody() -> None:
 
     assert isinstance(first, UsageChanged)
     assert rest == [Ended(reason=EndReason.TOO_LARGE)]
+
+
+async def test_an_error_of_the_server_is_outlived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory for a moment: who listens would have got heartbeats and never another point."""
+    monkeypatch.setattr(channels, "LIVE_PAUSE_SECONDS", 0.01)
+    answers: list[dict[Key, bytes] | Exception] = [{(NOON,): b"1"}, asyncpg.OutOfMemoryError("out of memory")]
+
+    async def read() -> dict[Key, bytes]:
+        answer = answers.pop(0) if answers else {(NOON,): b"2"}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    channel = Channel(scope_for_accepted_job(ORG_ID), QUESTION, read)
+    await channel.refresh()
+    messages = follow(channel, None, datetime.now(UTC) + timedelta(minutes=1), lambda: datetime.now(UTC))
+    running = asyncio.create_task(channel.run(lambda: 0.01))
+    async with asyncio.timeout(30):
+        found = [await anext(messages), await anext(messages)]
+    running.cancel()
+
+    points = [list(map(bytes, message.points)) for message in found if isinstance(message, UsageChanged)]
+    assert points == [[b"1"], [b"2"]]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from analytics_core.access import DEVELOPMENT_PRINCIPAL, Action, OrgScope, decide
+from analytics_core.access import DEVELOPMENT_PRINCIPAL, Action, OrgScope, decide, scope_for_own_work
 from analytics_core.errors import InvalidRequest
 from analytics_core.query.question import Dimension
 from analytics_core.query.statements import Position
@@ -273,3 +273,14 @@ def test_freshness_takes_models_and_nothing_else() -> None:
         parse_model_ids([*RANGE])
 
     assert parse_model_ids([("modelId", "b"), ("modelId", "a")]) == ("a", "b")
+
+
+@pytest.mark.parametrize("group", ["x", "", "urn:uuid:00000000-0000-4000-8000-000000000001"])
+def test_an_organisation_in_a_forged_cursor_is_one(group: str) -> None:
+    """The database would take it for a UUID."""
+    asked, everybody = [*RANGE, ("groupBy", "org")], scope_for_own_work()
+    fingerprint = parse_series(asked, everybody, "getPlatformUsage").fingerprint
+    cursor = encode_cursor(Position((group,), datetime(2026, 3, 2, tzinfo=UTC)), fingerprint)
+
+    with pytest.raises(InvalidRequest, match="nextCursor"):
+        parse_series([*asked, ("cursor", cursor)], everybody, "getPlatformUsage")
