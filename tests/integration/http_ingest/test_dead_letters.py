@@ -247,6 +247,8 @@ def test_the_command_line_explains_itself(ingest: Ingest) -> None:
     """Exit codes for scripts, one line for people."""
     missing = command(ingest, "show", "4611686018427387904")
     empty = command(ingest, "replay", "--reason", "no_such_reason")
+    no_file = command(ingest, "replay", "1", "--body", "/nofile")
 
     assert (missing.returncode, missing.stderr) == (1, "there is no dead letter 4611686018427387904\n")
+    assert (no_file.returncode, "error: --body: cannot read /nofile: No such file" in no_file.stderr) == (2, True)
     assert (empty.returncode, empty.stdout) == (0, "0 replayed, 0 refused again\n")

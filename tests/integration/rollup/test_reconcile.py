@@ -216,10 +216,10 @@ async def test_the_sample_finds_drift(place: Database, folded: WriteDatabase, mo
     }
 
 
-def command(place: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(place: Database, *arguments: str, dsn: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.prefix) / "bin" / "analytics-rollup", *arguments],
-        env={"DATABASE_URL": place.dsn("analytics_rollup"), "RABBITMQ_URL": "amqp://nowhere"},
+        env={"DATABASE_URL": dsn or place.dsn("analytics_rollup"), "RABBITMQ_URL": "amqp://nowhere"},
         capture_output=True,
         text=True,
         check=False,
@@ -293,17 +293,21 @@ def test_what_the_audit_trail_forgot_is_no_reason_not_to_compare(place: Database
     assert "dropped" not in command(place, "reconcile", *DAYS).stderr
 
 
-def test_the_command_names_an_unreachable_database() -> None:
+@pytest.mark.parametrize(
+    ("part", "wrong", "problem"),
+    [
+        (r":\d+/", ":1/", "cannot reach the database: ConnectionFailed"),
+        (r":[^:]*@", ":secret@", "the database refuses: InvalidPasswordError"),
+        (r"/[^/]*$", "/nowhere", "the database refuses: InvalidCatalogNameError"),
+        (r"/[^/]*$", "/postgres", "the database refuses: UndefinedTableError"),
+    ],
+)
+def test_the_command_names_a_wrong_database(place: Database, part: str, wrong: str, problem: str) -> None:
     """No stack trace, no password."""
-    done = subprocess.run(
-        [Path(sys.prefix) / "bin" / "analytics-rollup", "reconcile"],
-        env={"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/d", "RABBITMQ_URL": "amqp://nowhere"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    dsn = re.sub(part, wrong, place.dsn("analytics_rollup"))
+    done = command(place, "reconcile", dsn=dsn)
 
     assert done.returncode == 1
-    assert done.stderr.startswith("DATABASE_URL: cannot reach the database")
+    assert done.stderr.startswith(f"DATABASE_URL: {problem}: ")
+    assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr

@@ -3,15 +3,20 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
+import asyncpg
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from analytics_core.database import ConnectionFailed
+from analytics_core.errors import NotFound
 from analytics_core.lifecycle import (
     Backoff,
     Command,
@@ -165,9 +170,14 @@ async def serve_badly(_: ServiceSettings, stop: asyncio.Event) -> None:
 
 
 def run(
-    environment: pytest.MonkeyPatch, *argv: str, serve: Callable[..., Awaitable[None]] = serve_until_signalled
+    environment: pytest.MonkeyPatch,
+    *argv: str,
+    serve: Callable[..., Awaitable[None]] = serve_until_signalled,
+    failure: Exception | None = None,
 ) -> int:
     async def greet(settings: ServiceSettings, arguments: argparse.Namespace) -> int:
+        if failure is not None:
+            raise failure
         sys.stdout.write(f"{arguments.name} on {settings.http_port}\n")
         return 7
 
@@ -219,3 +229,64 @@ def test_a_command_runs_in_place_of_the_service(
     """With the same settings, its own options and its own exit code."""
     assert run(environment, "greet", "--name", "Ada", serve=serve_badly) == 7
     assert capsys.readouterr().out == "Ada on 8084\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        (NotFound("there is no dead letter 7"), "there is no dead letter 7"),
+        (
+            ConnectionFailed("postgres://u:secret@h/d refused"),
+            "DATABASE_URL: cannot reach the database: ConnectionFailed: postgres://u:[redacted]@h/d refused",
+        ),
+        (
+            asyncpg.InvalidPasswordError('password authentication failed for user "u"\nHINT: ask'),
+            'DATABASE_URL: the database refuses: InvalidPasswordError: password authentication failed for user "u"',
+        ),
+        (
+            asyncpg.InvalidCatalogNameError('database "d" does not exist'),
+            'DATABASE_URL: the database refuses: InvalidCatalogNameError: database "d" does not exist',
+        ),
+        (
+            asyncpg.QueryCanceledError("statement timeout"),
+            "DATABASE_URL: the database could not finish, try again: QueryCanceledError: statement timeout",
+        ),
+    ],
+)
+def test_a_command_says_in_a_line_what_an_operator_can_mend(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: Exception, line: str
+) -> None:
+    """No stack trace, no password."""
+    assert run(environment, "greet", failure=failure) == 1
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+@pytest.mark.parametrize("failure", [FileNotFoundError("/nofile"), asyncpg.PostgresSyntaxError("at or near")])
+def test_a_defect_of_a_command_is_not_the_databases(environment: pytest.MonkeyPatch, failure: Exception) -> None:
+    """A file that is missing, or a wrong statement: the stack says more than a guess."""
+    with pytest.raises(type(failure)):
+        run(environment, "greet", failure=failure)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.usefixtures("environment")
+def test_a_command_ends_silently_when_nobody_reads_any_more(lines: int) -> None:
+    """As behind `| head`: while it writes, and at its exit."""
+    program = f"""
+import sys
+from analytics_core.lifecycle import Command, run_service
+from analytics_core.settings import ServiceSettings
+
+async def talk(settings, arguments):
+    sys.stdout.writelines("a line\\n" for _ in range({lines}))
+    return 0
+
+sys.argv[1:] = ["talk"]
+sys.exit(run_service("test", "A test", ServiceSettings, None, Command("talk", "", lambda _: None, talk)))
+"""
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    done = subprocess.run([sys.executable, "-c", program], stdout=pipe, stderr=subprocess.PIPE, check=False)
+    os.close(pipe)
+
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -1,6 +1,7 @@
 """The arguments of `analytics-ingest dead-letters`; what it does is tested on a running service."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,8 @@ def parsed(*words: str) -> argparse.Namespace:
         (["replay", "5", "--reason", "x"], "not both"),
         (["replay", "5", "--all"], "not allowed with"),
         (["replay", "--all", "--body", "f"], "give its id"),
+        (["replay", "5", "--body", "/nofile"], "--body: cannot read /nofile: No such file"),
+        (["replay", "5", "--body", "/"], "--body: cannot read /: Is a directory"),
         (["list", "--start", "today"], "--start"),
         (["list", "--start", "2026-03-10T12:00:00"], "with an offset"),
         (["list", "--limit", "0"], "from 1 on"),
@@ -44,9 +47,12 @@ def test_what_is_not_understood_is_said_and_nothing_is_done(
     assert problem in capsys.readouterr().err
 
 
-def test_a_filter_or_an_id_or_everything_is_replayed() -> None:
+def test_a_filter_or_an_id_or_everything_is_replayed(tmp_path: Path) -> None:
     """The three ways to say which."""
-    assert parsed("replay", "5", "--body", "-").id == 5
+    (tmp_path / "event.json").write_text("{}")
+    one = parsed("replay", "5", "--body", str(tmp_path / "event.json"))
+
+    assert (one.id, one.corrected) == (5, b"{}")
     assert parsed("replay", "--reason", "missing_field", "--dry-run").dry_run
     assert parsed("replay", "--all").all
     assert parsed("list").subject.startswith("operator:")

@@ -18,10 +18,16 @@ from typing import Any, ClassVar, Self
 import asyncpg
 
 from analytics_core.access import OrgScope, PlatformScope
+from analytics_core.telemetry.logs import redact_text
 
 # A pool must hand out a connection quickly or say no: callers behind it hold requests and memory.
 ACQUIRE_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
+
+
+class ConnectionFailed(ConnectionError):
+    """The database's server could not be connected to. Its own class: of files and pipes there are OSErrors, too."""
+
 
 UNREACHABLE = (
     OSError,
@@ -45,6 +51,35 @@ BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 REFUSED = (asyncpg.PostgresError,)
 """Anything that the server answers with an error, the above included."""
+
+_WRONG_ADDRESS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    # A database without our tables: another product's, or one that was not migrated.
+    asyncpg.UndefinedTableError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What a server answers to a wrong password, user or database name, or from a standby."""
+
+
+def database_problem(error: Exception) -> str | None:
+    """What an operator shall look at, in one line without the password. None: the database is not what failed."""
+    match error:
+        # An OSError alone says nothing: closed pipes and full disks are some.
+        case OSError() if not isinstance(error, (ConnectionFailed, TimeoutError)):
+            return None
+        case _ if isinstance(error, UNREACHABLE):
+            problem = "cannot reach the database"
+        case _ if isinstance(error, CONTENDED):
+            problem = "the database could not finish, try again"
+        case _ if isinstance(error, _WRONG_ADDRESS):
+            problem = "the database refuses"
+        case _:
+            return None
+    # The server's errors may have more lines: details and hints.
+    said = str(error).partition("\n")[0]
+    return redact_text(f"DATABASE_URL: {problem}: {type(error).__name__}: {said}")
 
 
 Scope = OrgScope | PlatformScope
@@ -155,6 +190,7 @@ class ReadDatabase:
             min_size=0,
             max_size=pool_size,
             timeout=CONNECT_TIMEOUT_SECONDS,
+            connect=_connect,
             # Connections carry prepared statements and temporary tables that are worth keeping.
             max_inactive_connection_lifetime=0,
             # Nothing to undo: what a session sets ends with its transaction. The driver's own way is a round trip more.
@@ -243,6 +279,15 @@ def _limit_to(scope: Scope | None) -> str:
         case PlatformScope():
             return "SET LOCAL app.scope = 'platform'"
     return ""
+
+
+async def _connect(*args: Any, **kwargs: Any) -> Any:
+    try:
+        return await asyncpg.connect(*args, **kwargs)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ConnectionFailed(str(error)) from error
 
 
 async def _leave_as_it_is(connection: Any) -> None:

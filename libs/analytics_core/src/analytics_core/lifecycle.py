@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import random
 import signal
 import sys
@@ -18,7 +19,8 @@ import uvicorn
 import uvloop
 from uvicorn._types import ASGIApplication
 
-from analytics_core.errors import SettingsError
+from analytics_core.database import database_problem
+from analytics_core.errors import ApiError, SettingsError
 from analytics_core.settings import ServiceSettings, load_settings, redacted
 from analytics_core.telemetry.logs import configure_logs, redact_text
 from analytics_core.telemetry.traces import configure_traces
@@ -28,6 +30,8 @@ log = structlog.get_logger()
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
+# As a shell has it of a program that a closed pipe has ended.
+EXIT_CLOSED_PIPE = 128 + signal.SIGPIPE
 # Kubernetes sends SIGKILL 30 s after SIGTERM by default: be done well before.
 DRAIN_SECONDS = 20
 
@@ -39,7 +43,8 @@ Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
 class Command(Generic[Settings]):
     """Something that a service's program does once instead of serving: `analytics-x NAME …`.
 
-    `add_arguments` declares its options, `run` does it and returns the exit code.
+    `add_arguments` declares its options, `run` does it and returns the exit code. An `ApiError` that it raises, or what
+    `database_problem` knows, is one line on standard error and `EXIT_FAILED`.
     """
 
     name: str
@@ -95,7 +100,29 @@ def _parser(name: str, description: str, commands: Sequence[Command[Settings]]) 
 
 
 async def _exit_code(result: Awaitable[int]) -> int:
-    return await result
+    try:
+        code = await _explained(result)
+        # Not at Python's exit, where nobody could deal with a pipe that is closed.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has what it wants. What is left has to go somewhere, or Python complains when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CLOSED_PIPE
+    return code
+
+
+async def _explained(result: Awaitable[int]) -> int:
+    try:
+        return await result
+    except ApiError as error:
+        problem = error.detail
+    except Exception as error:
+        found = database_problem(error)
+        if found is None:
+            raise
+        problem = found
+    sys.stderr.write(f"{problem}\n")
+    return EXIT_FAILED
 
 
 async def _run_until_signal(settings: Settings, serve: Serve[Settings]) -> int:

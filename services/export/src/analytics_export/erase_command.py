@@ -6,9 +6,8 @@ import sys
 from uuid import UUID
 
 from analytics_core.access import scope_for_accepted_job
-from analytics_core.database import UNREACHABLE, WriteDatabase
+from analytics_core.database import WriteDatabase
 from analytics_core.lifecycle import EXIT_FAILED, EXIT_OK, Command
-from analytics_core.telemetry.logs import redact_text
 from analytics_export.erasure import Wanted, count_jobs, erase
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore, StorageError
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """0 when no such file is left; 1 when database or storage do not do their part: ask again to go on."""
+    """0 when no such file is left; 1 when the storage does not do its part: ask again to go on."""
     if arguments.actor == "":
         return _refused("--actor: must have a character at least")
     wanted = Wanted(arguments.org, arguments.actor, arguments.requested_by)
@@ -36,8 +35,6 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
                 sys.stdout.write(f"The files of {found:,} exports would be erased.\n")
                 return EXIT_OK
             erased = await erase(database, ObjectStore(settings), scope, wanted, settings.prefixes)
-    except UNREACHABLE as error:
-        return _refused(redact_text(f"DATABASE_URL: cannot reach the database: {type(error).__name__}: {error}"))
     except StorageError as error:
         return _refused(f"S3_ENDPOINT: {error.detail}")
     unknown = f", and {erased.unknown_objects:,} objects that belonged to none" if erased.unknown_objects else ""

@@ -9,10 +9,9 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.access import PlatformScope, scope_for_accepted_job, scope_for_own_work
-from analytics_core.database import UNREACHABLE, ReadDatabase, ReadSession
+from analytics_core.database import ReadDatabase, ReadSession
 from analytics_core.lifecycle import EXIT_FAILED, EXIT_OK, Command
 from analytics_core.sql import load_queries
-from analytics_core.telemetry.logs import redact_text
 from analytics_export.jobs import Job, JobStatus, job_from_row
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore
@@ -31,28 +30,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """0 when the file and its sources are equal, 1 when they are not or cannot be compared."""
-    try:
-        async with ReadDatabase.open(
-            settings.database_url.get_secret_value(),
-            application_name=f"{settings.service_name} verify",
-            pool_size=1,
-            statement_timeout=_PATIENCE,
-        ) as database:
-            scope = scope_for_own_work()
-            async with database.read(scope) as session:
-                job = await _any_job(session, scope, arguments.job_id)
-            if job is None or job.status is not JobStatus.SUCCEEDED:
-                return _refused(f"{arguments.job_id}: {'no such export' if job is None else f'is {job.status}'}")
-            found = await verify(
-                database,
-                ObjectStore(settings),
-                scope_for_accepted_job(job.org_id),
-                job,
-                object_bytes_max=_NO_LIMIT_BYTES,
-                patience=_PATIENCE,
-            )
-    except UNREACHABLE as error:
-        return _refused(redact_text(f"DATABASE_URL: cannot reach the database: {type(error).__name__}: {error}"))
+    async with ReadDatabase.open(
+        settings.database_url.get_secret_value(),
+        application_name=f"{settings.service_name} verify",
+        pool_size=1,
+        statement_timeout=_PATIENCE,
+    ) as database:
+        scope = scope_for_own_work()
+        async with database.read(scope) as session:
+            job = await _any_job(session, scope, arguments.job_id)
+        if job is None or job.status is not JobStatus.SUCCEEDED:
+            sys.stderr.write(f"{arguments.job_id}: {'no such export' if job is None else f'is {job.status}'}\n")
+            return EXIT_FAILED
+        found = await verify(
+            database,
+            ObjectStore(settings),
+            scope_for_accepted_job(job.org_id),
+            job,
+            object_bytes_max=_NO_LIMIT_BYTES,
+            patience=_PATIENCE,
+        )
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n" if arguments.json else "".join(_lines(job, found)))
     return EXIT_OK if found.equal else EXIT_FAILED
 
@@ -61,11 +58,6 @@ async def _any_job(session: ReadSession, scope: PlatformScope, job_id: UUID) -> 
     """The job, whoever's it is: an operator has its id alone."""
     row = await session.fetch_row(_QUERIES["any_job"], job_id)
     return None if row is None else job_from_row(row)
-
-
-def _refused(why: str) -> int:
-    sys.stderr.write(f"{why}\n")
-    return EXIT_FAILED
 
 
 def _lines(job: Job, found: Verification) -> Iterator[str]:

@@ -20,7 +20,7 @@ from analytics_ingest.dead_letter_replay import Outcome, Position, Replays
 from analytics_ingest.dead_letter_store import ID_MAX, DeadLetter, Filter
 from analytics_ingest.event_publisher import EventPublisher, stream_publisher
 from analytics_ingest.limits import DEAD_LETTERS_PAGE_DEFAULT, DEAD_LETTERS_PAGE_MAX
-from analytics_ingest.operators import add_subject, allowed, explained, operator_database
+from analytics_ingest.operators import add_subject, allowed, operator_database
 from analytics_ingest.settings import Settings
 
 EXIT_REFUSED = 3
@@ -64,7 +64,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
         arguments.check(arguments)
     verb = {"list": _list, "show": _show, "replay": _replay}[arguments.verb]
     async with operator_database(settings) as database:
-        return await explained(verb(settings, database, arguments))
+        return await verb(settings, database, arguments)
 
 
 async def _list(settings: Settings, database: WriteDatabase, arguments: argparse.Namespace) -> int:
@@ -106,7 +106,6 @@ async def _show(settings: Settings, database: WriteDatabase, arguments: argparse
 
 
 async def _replay(settings: Settings, database: WriteDatabase, arguments: argparse.Namespace) -> int:
-    corrected = None if arguments.body is None else _read(arguments.body)
     command = f"dead-letters replay {arguments.id or 'matching'}{' --dry-run' if arguments.dry_run else ''}"
     scope = await allowed(database, settings, arguments.subject, PlatformAction.DEAD_LETTERS_REPLAY, command)
     url = settings.rabbitmq_stream_url.get_secret_value()
@@ -117,7 +116,9 @@ async def _replay(settings: Settings, database: WriteDatabase, arguments: argpar
         while True:
             if arguments.id is not None:
                 outcomes = [
-                    await replays.one(scope, arguments.subject, arguments.id, corrected, dry_run=arguments.dry_run)
+                    await replays.one(
+                        scope, arguments.subject, arguments.id, arguments.corrected, dry_run=arguments.dry_run
+                    )
                 ]
             else:
                 outcomes, position = await replays.matching(
@@ -161,6 +162,10 @@ def _check_replay(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error("say which: an id, a filter, or --all")
     if arguments.id is None and arguments.body is not None:
         parser.error("--body corrects one dead letter: give its id")
+    try:
+        arguments.corrected = None if arguments.body is None else _read(arguments.body)
+    except OSError as error:
+        parser.error(f"--body: cannot read {arguments.body}: {error.strerror}")
 
 
 def _add_filter(parser: argparse.ArgumentParser) -> None:

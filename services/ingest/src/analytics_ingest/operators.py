@@ -6,18 +6,15 @@ import argparse
 import asyncio
 import getpass
 import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from analytics_core import clock
 from analytics_core.access import PlatformAction, PlatformScope, Principal, Role, decide_platform
 from analytics_core.audit import AuditEntry, AuditLog
-from analytics_core.database import UNREACHABLE, WriteDatabase
-from analytics_core.errors import ApiError, Unavailable
-from analytics_core.lifecycle import EXIT_FAILED
-from analytics_core.telemetry.logs import redact_text
+from analytics_core.database import WriteDatabase
+from analytics_core.errors import Unavailable
 from analytics_ingest.settings import Settings
 
 METHOD = "CLI"
@@ -63,14 +60,3 @@ async def allowed(
     if decision.scope is None:
         raise Unavailable(decision.reason)
     return decision.scope
-
-
-async def explained(work: Awaitable[int]) -> int:
-    """The work's exit code; what it fails with is said in one line, and is `EXIT_FAILED`."""
-    try:
-        return await work
-    except ApiError as error:
-        sys.stderr.write(f"{error.detail}\n")
-    except UNREACHABLE as error:
-        sys.stderr.write(redact_text(f"DATABASE_URL: cannot reach the database: {type(error).__name__}: {error}\n"))
-    return EXIT_FAILED

@@ -11,7 +11,7 @@ from analytics_core.access import PlatformAction, PlatformScope
 from analytics_core.database import WriteDatabase
 from analytics_core.errors import Unavailable
 from analytics_core.lifecycle import EXIT_OK, Command
-from analytics_ingest.operators import add_subject, allowed, explained, operator_database
+from analytics_ingest.operators import add_subject, allowed, operator_database
 from analytics_ingest.partitions import list_gaps, list_partitions, reset, retire
 from analytics_ingest.settings import Settings
 from analytics_ingest.stops import resume
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """0 when done; 1 with a line on standard error when it could not be."""
     async with operator_database(settings) as database:
-        return await explained(_run(database, settings, arguments))
+        return await _run(database, settings, arguments)
 
 
 async def _run(database: WriteDatabase, settings: Settings, arguments: argparse.Namespace) -> int:

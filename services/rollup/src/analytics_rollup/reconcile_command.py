@@ -11,9 +11,8 @@ from uuid import UUID
 
 from analytics_core import clock
 from analytics_core.buckets import DAY
-from analytics_core.database import UNREACHABLE, WriteDatabase
+from analytics_core.database import WriteDatabase
 from analytics_core.lifecycle import EXIT_FAILED, EXIT_OK, Command
-from analytics_core.telemetry.logs import redact_text
 from analytics_rollup.limits import DIFFERENCES_LISTED, RECONCILE_TIMEOUT
 from analytics_rollup.reconcile import Count, Difference, Range, Totals, differences, repair, retained_since, totals
 from analytics_rollup.settings import Settings
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """0 when everything is equal, or has been made so; 1 when something differs or the database cannot be reached."""
+    """0 when everything is equal, or has been made so; 1 when something differs."""
     return await _with_database(settings, arguments, rebuild=False)
 
 
@@ -59,19 +58,15 @@ async def _with_database(settings: Settings, arguments: argparse.Namespace, *, r
     if days.start >= days.end:
         sys.stderr.write("--from: must be before --to\n")
         return EXIT_FAILED
-    try:
-        async with open_database(settings, "reconcile") as database:
-            async with database.read() as session:
-                since = await retained_since(session)
-            if since is not None and days.start < since:
-                sys.stderr.write(f"--from: retention has dropped events or rollups before {since:%Y-%m-%d}\n")
-                return EXIT_FAILED
-            if rebuild:
-                return await _rebuild(database, days, sys.stdout, as_json=arguments.json)
-            return await _reconcile(database, days, sys.stdout, with_repair=arguments.repair, as_json=arguments.json)
-    except UNREACHABLE as error:
-        sys.stderr.write(redact_text(f"DATABASE_URL: cannot reach the database: {type(error).__name__}: {error}\n"))
-        return EXIT_FAILED
+    async with open_database(settings, "reconcile") as database:
+        async with database.read() as session:
+            since = await retained_since(session)
+        if since is not None and days.start < since:
+            sys.stderr.write(f"--from: retention has dropped events or rollups before {since:%Y-%m-%d}\n")
+            return EXIT_FAILED
+        if rebuild:
+            return await _rebuild(database, days, sys.stdout, as_json=arguments.json)
+        return await _reconcile(database, days, sys.stdout, with_repair=arguments.repair, as_json=arguments.json)
 
 
 async def _reconcile(database: WriteDatabase, days: Range, out: TextIO, *, with_repair: bool, as_json: bool) -> int:

@@ -10,9 +10,8 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.access import scope_for_own_work
-from analytics_core.database import UNREACHABLE, ReadDatabase
+from analytics_core.database import ReadDatabase
 from analytics_core.lifecycle import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, Command
-from analytics_core.telemetry.logs import redact_text
 from analytics_query_api.audit.hashing import NO_ORG, ChainKeys
 from analytics_query_api.audit.proof import Head, Report, prove
 from analytics_query_api.settings import Settings
@@ -37,24 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """0 when every chain is whole, 1 when one is not or the database cannot be reached, 2 for an unreadable anchor."""
+    """0 when every chain is whole, 1 when one is not, 2 for an unreadable anchor."""
     try:
         anchor = msgspec.json.decode(arguments.anchor.read_bytes(), type=_Anchor).heads if arguments.anchor else []
     except (OSError, msgspec.MsgspecError) as error:
         sys.stderr.write(f"--anchor: cannot be read: {error}\n")
         return EXIT_CONFIGURATION
-    try:
-        async with ReadDatabase.open(
-            settings.database_url.get_secret_value(),
-            application_name=f"{settings.service_name}-audit-verify",
-            pool_size=1,
-            statement_timeout=_TIMEOUT,
-        ) as database:
-            keys = ChainKeys(settings.chain_keys)
-            report = await prove(database, scope_for_own_work(), keys, only_org=arguments.org, anchor=anchor)
-    except UNREACHABLE as error:
-        sys.stderr.write(redact_text(f"DATABASE_URL: cannot reach the database: {type(error).__name__}: {error}\n"))
-        return EXIT_FAILED
+    async with ReadDatabase.open(
+        settings.database_url.get_secret_value(),
+        application_name=f"{settings.service_name}-audit-verify",
+        pool_size=1,
+        statement_timeout=_TIMEOUT,
+    ) as database:
+        keys = ChainKeys(settings.chain_keys)
+        report = await prove(database, scope_for_own_work(), keys, only_org=arguments.org, anchor=anchor)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n" if arguments.json else "".join(_lines(report)))
     return EXIT_OK if report.intact else EXIT_FAILED
 
