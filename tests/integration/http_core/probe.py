@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import msgspec
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from analytics_core.access import Action, Decision, OrgScope
 from analytics_core.audit import AuditLog
@@ -75,13 +76,24 @@ async def get_away() -> None:
     raise ConnectionRefusedError("postgres://user:hunter2@db.internal")
 
 
+@get("/database/{failure:str}", opt={"public": True}, operation_id="getDatabase")
+async def get_database(failure: FromPath[str]) -> None:
+    """Fails as a statement does that the server gives up."""
+    raise {
+        "cancelled": asyncpg.QueryCanceledError,
+        "locked": asyncpg.LockNotAvailableError,
+        "deadlock": asyncpg.DeadlockDetectedError,
+        "standby": asyncpg.ReadOnlySQLTransactionError,
+    }[failure]("password=hunter2")
+
+
 @get("/slow", opt={"public": True}, operation_id="getSlow")
 async def get_slow() -> None:
     """Takes longer than anybody waits."""
     await asyncio.sleep(60)
 
 
-ROUTES: list[Any] = [get_things, create_thing, get_busy, get_conflict, get_defect, get_away, get_slow]
+ROUTES: list[Any] = [get_things, create_thing, get_busy, get_conflict, get_defect, get_away, get_database, get_slow]
 
 
 @dataclass(frozen=True)

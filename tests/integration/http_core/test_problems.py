@@ -37,13 +37,17 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
         ("/conflict", 409, "conflict"),
         ("/defect", 500, "internal"),
         ("/away", 503, "unavailable"),
+        ("/database/cancelled", 503, "unavailable"),
+        ("/database/locked", 503, "unavailable"),
+        ("/database/deadlock", 503, "unavailable"),
+        ("/database/standby", 503, "unavailable"),
     ],
 )
 async def test_an_error_has_its_status_and_code(probe: Probe, path: str, status: int, code: str) -> None:
     assert_problem(await probe.client.get(path, headers=ADMIN), status, code)
 
 
-@pytest.mark.parametrize("path", ["/defect", "/away"])
+@pytest.mark.parametrize("path", ["/defect", "/away", "/database/locked"])
 async def test_nothing_of_the_inside_comes_out(probe: Probe, path: str) -> None:
     """Messages of exceptions hold paths, SQL and passwords."""
     text = (await probe.client.get(path)).text
@@ -55,7 +59,8 @@ async def test_nothing_of_the_inside_comes_out(probe: Probe, path: str) -> None:
 
 async def test_what_helps_later_says_when(probe: Probe) -> None:
     assert (await probe.client.get("/busy")).headers["retry-after"] == "3"
-    assert int((await probe.client.get("/away")).headers["retry-after"]) > 0
+    for path in ("/away", "/database/cancelled", "/database/standby"):
+        assert int((await probe.client.get(path)).headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "HEAD", "BREW"])

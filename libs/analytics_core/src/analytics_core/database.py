@@ -46,6 +46,9 @@ UNREACHABLE = (
 CONTENDED = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 """Deadlocks, lock timeouts and statements that took too long: others were in the way, trying again helps."""
 
+READ_ONLY = (asyncpg.ReadOnlySQLTransactionError,)
+"""What a write raises on a standby: for the moment of a failover, or with a wrong address for ever."""
+
 BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """What a statement raises because of the values in it: trying again does not help."""
 
@@ -58,7 +61,7 @@ _WRONG_ADDRESS = (
     asyncpg.InsufficientPrivilegeError,
     # A database without our tables: another product's, or one that was not migrated.
     asyncpg.UndefinedTableError,
-    asyncpg.ReadOnlySQLTransactionError,
+    *READ_ONLY,
 )
 """What a server answers to a wrong password, user or database name, or from a standby."""
 

@@ -10,7 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from analytics_core.database import UNREACHABLE
+from analytics_core.database import CONTENDED, READ_ONLY, UNREACHABLE
 from analytics_core.errors import ApiError, FieldError, InvalidRequest, Unauthenticated, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -88,12 +88,18 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 
 def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """A defect, or a server that is away: the caller learns which of the two, the log everything."""
-    if isinstance(error, UNREACHABLE):
+    """A defect, or a server that cannot do it now: the caller learns which of the two, the log everything."""
+    if isinstance(error, (*UNREACHABLE, *READ_ONLY)):
         log.warning("dependency_failed_request", error=f"{type(error).__name__}: {error}")
         return on_api_error(
             request,
             Unavailable("a server that this request needs is away", retry_after_seconds=RETRY_AFTER_SECONDS),
+        )
+    if isinstance(error, CONTENDED):
+        log.warning("database_did_not_finish_request", error=f"{type(error).__name__}: {error}")
+        return on_api_error(
+            request,
+            Unavailable("the database could not finish the request", retry_after_seconds=RETRY_AFTER_SECONDS),
         )
     if isinstance(error, RecursionError):
         # The decoder of bodies raises it; nothing else here recurses with what a caller sends.
