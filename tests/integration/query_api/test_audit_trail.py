@@ -298,11 +298,13 @@ async def test_the_command_says_it_in_its_exit_code(
     code, text = audit_command(trail.place, "--json")
     anchor.write_text(text)
     again, words = audit_command(trail.place, "--anchor", str(anchor))
+    nobody = audit_command(trail.place, "--org", str(UUID(int=7)))
     trail.tamper("UPDATE analytics.audit_log SET subject = 'mallory' WHERE audit_id = 4")
     touched, report = audit_command(trail.place, "--json", "--org", str(ORG))
 
     assert (code, json.loads(text)["intact"]) == (0, True)
     assert (again, "Every chain is whole." in words) == (0, True)
+    assert nobody == (0, "0 records in 0 chains\nNothing to compare: there is no such chain.\n")
     assert (touched, json.loads(report)["findings"]) == (
         1, [{"orgId": str(ORG), "fault": "altered", "seq": 4, "auditId": 4}]
     )  # fmt: skip

@@ -272,6 +272,21 @@ def test_the_report_can_be_read_by_a_program(place: Database) -> None:
     assert command(place, "reconcile", *DAYS).returncode == 0
 
 
+def test_the_command_says_that_there_is_nothing_to_compare(place: Database) -> None:
+    """An organisation that is mistyped must not look like one whose numbers are right."""
+    nobody = command(place, "reconcile", *DAYS, "--org", "00000000-0000-4000-8000-000000000007")
+
+    assert (nobody.returncode, nobody.stdout.count("\n")) == (0, 2)
+    assert nobody.stdout.endswith("\nNothing to compare: neither events nor rollups.\n")
+
+
+def test_a_range_that_ends_before_it_starts_is_wrong_usage(place: Database) -> None:
+    """As every other wrong argument is."""
+    refused = command(place, "reconcile", "--from", "2026-03-12", "--to", "2026-03-10")
+
+    assert (refused.returncode, refused.stderr) == (2, "--from: must be before --to\n")
+
+
 @pytest.mark.usefixtures("folded")
 def test_nothing_is_compared_with_what_retention_dropped(place: Database) -> None:
     """The repair of a rollup whose events are gone would remove it."""

@@ -12,7 +12,7 @@ from uuid import UUID
 from analytics_core import clock
 from analytics_core.buckets import DAY
 from analytics_core.database import WriteDatabase
-from analytics_core.lifecycle import EXIT_FAILED, EXIT_OK, Command
+from analytics_core.lifecycle import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, Command
 from analytics_rollup.limits import DIFFERENCES_LISTED, RECONCILE_TIMEOUT
 from analytics_rollup.reconcile import Count, Difference, Range, Totals, differences, repair, retained_since, totals
 from analytics_rollup.settings import Settings
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """0 when everything is equal, or has been made so; 1 when something differs."""
+    """0 when everything is equal, or has been made so; 1 when something differs, 2 for a wrong range."""
     return await _with_database(settings, arguments, rebuild=False)
 
 
@@ -57,7 +57,7 @@ async def _with_database(settings: Settings, arguments: argparse.Namespace, *, r
     days = Range(arguments.start or today - DAY, arguments.end or today + DAY, arguments.org)
     if days.start >= days.end:
         sys.stderr.write("--from: must be before --to\n")
-        return EXIT_FAILED
+        return EXIT_CONFIGURATION
     async with open_database(settings, "reconcile") as database:
         async with database.read() as session:
             since = await retained_since(session)
@@ -152,6 +152,9 @@ def _by_organisation(sums: Sequence[Totals]) -> Iterator[dict[str, Any]]:
 def _report(days: Range, sums: Sequence[Totals], found: Sequence[Difference]) -> Iterator[str]:
     whose = f"organisation {days.org_id}" if days.org_id else "all organisations"
     yield f"{days.start:%Y-%m-%d} to {days.end:%Y-%m-%d} (exclusive), {whose}, folded batches"
+    if not sums and not found:
+        yield "Nothing to compare: neither events nor rollups."
+        return
     yield f"{'':22}{'calls':>16}{'input tokens':>20}{'output tokens':>20}{'micro-cents':>24}"
     for name in dict.fromkeys(row.table_name for row in sums):
         rows = [row for row in sums if row.table_name == name]

@@ -66,7 +66,10 @@ def _lines(report: Report) -> Iterator[str]:
             if value is not None
         )
         yield f"  {finding.fault}: {whose}, {where}\n"
-    yield "Every chain is whole.\n" if report.intact else "The audit trail was touched.\n"
+    if not report.intact:
+        yield "The audit trail was touched.\n"
+    else:
+        yield "Every chain is whole.\n" if report.chains else "Nothing to compare: there is no such chain.\n"
 
 
 AUDIT = Command("audit", "Prove that the audit trail is what was written.", add_arguments, run)
