@@ -30,10 +30,10 @@ def wait_until_stopped(service: ServiceProcess) -> None:
     wait_for(is_stopped, "the partition stops")
 
 
-def decide(stage: IngestStage, *options: str) -> subprocess.CompletedProcess[str]:
+def decide(stage: IngestStage, *options: str, verb: str = "resume") -> subprocess.CompletedProcess[str]:
     """As an operator does."""
     return subprocess.run(
-        [Path(sys.prefix) / "bin/analytics-ingest", "partitions", "resume", "--partition", "0", "--as", "me", *options],
+        [Path(sys.prefix) / "bin/analytics-ingest", "partitions", verb, "--partition", "0", "--as", "me", *options],
         env={"PATH": os.defpath, **stage.env()}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -68,9 +68,15 @@ async def test_restarts_bin_nothing_and_a_decision_bins_what_it_says(stage: Inge
     assert (row["next_offset"], row["stopped_at"], row["dead_letters_through"]) == (12, None, 4)
     again = decide(stage, "--through", "99")
     assert (again.returncode, again.stderr) == (1, f"partition 0 of {STREAM} is not stopped\n")
+    owned = decide(stage, verb="retire")
+    assert (owned.returncode, owned.stderr) == (1, f"partition 0 of {STREAM} has an owner, who reads it\n")
+    for verb in ("resume", "retire"):
+        unknown = decide(stage, "--partition", "9", "--as", "you", verb=verb)
+        assert (unknown.returncode, unknown.stderr) == (1, f"{STREAM} has no partition 9 that was ever read\n")
     recorded = stage.rows("SELECT path FROM analytics.audit_log WHERE subject = 'me' ORDER BY audit_id")
     assert [row["path"] for row in recorded] == [
         "partitions resume --partition 0", "partitions resume --partition 0 --through 99",
+        "partitions retire --partition 0",
     ]  # fmt: skip
 
 

@@ -12,12 +12,14 @@ import msgspec
 from analytics_core.access import PlatformScope
 from analytics_core.database import ReadSession, WriteSession
 from analytics_core.errors import FieldError
-from analytics_core.events import EVENT_BYTES_MAX
+from analytics_core.events import EVENT_BYTES_MAX, Reason
 from analytics_core.sql import load_queries
+from analytics_ingest.decode import StreamReason
 from analytics_ingest.limits import DEAD_LETTER_START_BYTES
 
 QUERIES = load_queries("analytics_ingest", "dead_letters")
 ID_MAX = 2**63 - 1
+REASONS = (*(reason.value for reason in Reason), *(reason.value for reason in StreamReason))
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339 with an offset.")]
@@ -34,10 +36,11 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     end: Time | None = None
 
     def problems(self) -> Iterator[FieldError]:
-        """What the types allow and the database does not."""
-        for name in ("reason", "stream"):
-            if "\0" in (getattr(self, name) or ""):
-                yield FieldError(name, "contains a NUL character")
+        """What the types allow and no dead letter can have."""
+        if self.reason is not None and self.reason not in REASONS:
+            yield FieldError("reason", f"expected one of {', '.join(REASONS)}")
+        if "\0" in (self.stream or ""):
+            yield FieldError("stream", "contains a NUL character")
         for name in ("start", "end"):
             time: datetime | None = getattr(self, name)
             if time is not None and time.tzinfo is None:

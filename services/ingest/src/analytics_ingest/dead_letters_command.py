@@ -169,7 +169,7 @@ def _check_replay(parser: argparse.ArgumentParser, arguments: argparse.Namespace
 
 
 def _add_filter(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", help="such as missing_field; contracts/README.md lists them")
+    parser.add_argument("--reason", choices=store.REASONS, help="contracts/README.md explains them")
     parser.add_argument("--stream")
     parser.add_argument("--partition", type=int)
     parser.add_argument("--org", type=UUID, help="the organisation that the body names")
@@ -214,14 +214,17 @@ def _read(path: Path) -> bytes:
 
 
 def _count(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if not 0 < number <= ID_MAX:
-        raise argparse.ArgumentTypeError("expected a number from 1 on")
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, not {text!r}")
     return number
 
 
 def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a time such as 2026-03-10T12:00:00Z, not {text!r}") from None
     for problem in Filter(start=time).problems():
         raise argparse.ArgumentTypeError(f"{problem.detail}, such as 2026-03-10T12:00:00Z")
     return time

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from analytics_core.access import PlatformScope
-from analytics_core.database import ReadDatabase, WriteDatabase
-from analytics_core.errors import NotFound
+from analytics_core.database import ReadDatabase, WriteDatabase, WriteSession
+from analytics_core.errors import Conflict, NotFound
 from analytics_core.sql import load_queries
 
 QUERIES = load_queries("analytics_ingest", "partitions")
@@ -41,9 +41,7 @@ async def reset(
     once. Freshness of a partition that stepped back is unknown until it has committed something.
     """
     async with database.write() as session:
-        before: int | None = await session.fetch_value(QUERIES["lock_position"], stream, partition)
-        if before is None:
-            raise NotFound(f"{stream} has no partition {partition} that was ever read")
+        before = await _lock_position(session, stream, partition)
         await session.execute(QUERIES["move_position"], stream, partition, to)
         first = before if to >= before else skipped_from
         if first is not None and first < to:
@@ -52,12 +50,22 @@ async def reset(
 
 
 async def retire(database: WriteDatabase, _: PlatformScope, stream: str, partition: int) -> datetime:
-    """Say that nobody reads the partition any more: it no longer holds freshness back. Raises `NotFound`.
+    """Say that nobody reads the partition any more: it no longer holds freshness back.
+
+    Raises `NotFound`, and `Conflict` while somebody does read it.
 
     A process that does read it takes its lease, and that makes the partition count again.
     """
     async with database.write() as session:
+        await _lock_position(session, stream, partition)
         retired_at: datetime | None = await session.fetch_value(QUERIES["retire"], stream, partition)
     if retired_at is None:
-        raise NotFound(f"{stream} has no partition {partition} that nobody owns")
+        raise Conflict(f"partition {partition} of {stream} has an owner, who reads it")
     return retired_at
+
+
+async def _lock_position(session: WriteSession, stream: str, partition: int) -> int:
+    position: int | None = await session.fetch_value(QUERIES["lock_position"], stream, partition)
+    if position is None:
+        raise NotFound(f"{stream} has no partition {partition} that was ever read")
+    return position

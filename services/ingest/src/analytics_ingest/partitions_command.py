@@ -141,10 +141,9 @@ def _json(row: Mapping[str, Any]) -> str:
 def _target(text: str) -> int | str:
     if text in {"first", "next"}:
         return text
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected first, next or an offset from 0 on, not {text!r}")
+    return int(text)
 
 
 _VERBS = {"list": _list, "gaps": _gaps, "resume": _resume, "reset": _reset, "retire": _retire}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from analytics_core.access import PlatformScope
 from analytics_core.database import ReadSession, WriteDatabase
-from analytics_core.errors import Conflict
+from analytics_core.errors import Conflict, NotFound
 from analytics_core.sql import load_queries
 from analytics_ingest.leases import Lease
 from analytics_ingest.limits import DEAD_LETTER_WINDOW
@@ -44,14 +44,15 @@ class Stops:
     async def history(self, lease: Lease) -> History:
         """As committed."""
         async with self._database.read() as session:
-            is_stopped, through = await _state(session, lease)
+            is_stopped, through = await _state(session, lease.stream, lease.partition) or (False, -1)
             rows = await session.fetch(QUERIES["stop_history"], lease.stream, lease.partition, through, self._batches)
         return History(tuple(Counts(*row) for row in reversed(rows)), through, is_stopped)
 
     async def is_decided(self, lease: Lease) -> bool:
         """Whether somebody has ended the stop."""
         async with self._database.read() as session:
-            return not (await _state(session, lease))[0]
+            state = await _state(session, lease.stream, lease.partition)
+        return state is None or not state[0]
 
     async def note(self, lease: Lease, because: str, through: int) -> None:
         """The partition stands still; `through` is the last message that was looked at."""
@@ -66,9 +67,10 @@ class Stops:
             await session.execute(QUERIES["clear_stop"], lease.stream, lease.partition, lease.epoch)
 
 
-async def _state(session: ReadSession, lease: Lease) -> tuple[bool, int]:
-    row = await session.fetch_row(QUERIES["read_stop"], lease.stream, lease.partition)
-    return (False, -1) if row is None else (row["is_stopped"], row["dead_letters_through"])
+async def _state(session: ReadSession, stream: str, partition: int) -> tuple[bool, int] | None:
+    """Whether it stands still, and through which offset bad messages are allowed. None: it was never read."""
+    row = await session.fetch_row(QUERIES["read_stop"], stream, partition)
+    return None if row is None else (row["is_stopped"], row["dead_letters_through"])
 
 
 async def resume(
@@ -77,9 +79,11 @@ async def resume(
     """Let the partition go on: up to an offset every bad message becomes a dead letter, however many there are.
 
     Without `through`, up to the last message that was looked at when it stopped. Its owner goes on within seconds.
-    Raises `Conflict` when it is not stopped.
+    Raises `NotFound`, and `Conflict` when it is not stopped.
     """
     async with database.write() as session:
+        if await _state(session, stream, partition) is None:
+            raise NotFound(f"{stream} has no partition {partition} that was ever read")
         allowed_through: int | None = await session.fetch_value(QUERIES["resume"], stream, partition, through)
     if allowed_through is None:
         raise Conflict(f"partition {partition} of {stream} is not stopped")

@@ -176,7 +176,10 @@ def _in_words(count: Count | None) -> str:
 
 
 def _day(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a UTC day such as 2026-03-10, not {text!r}") from None
 
 
 RECONCILE = Command(
