@@ -14,10 +14,10 @@ RANGE: dict[str, Any] = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-11T00:
 SERIES = ["usage", "reliability"]
 
 
-@pytest.mark.parametrize("report", SERIES)
-async def test_an_unchanged_series_is_not_sent_again(api: Api, numbers: Numbers, org_id: UUID, report: str) -> None:
+@pytest.mark.parametrize("report", [*SERIES, "reliability/errors", "dimensions/model"])
+async def test_an_unchanged_report_is_not_sent_again(api: Api, numbers: Numbers, org_id: UUID, report: str) -> None:
     """A dashboard asks every few seconds. The watermark alone is no change: an older one is as true."""
-    numbers.fold(org_id, [Call(at=NOW - timedelta(hours=3))])
+    numbers.fold(org_id, [Call(at=NOW - timedelta(hours=3), status="error")])
     first = await api.get(f"/orgs/{org_id}/{report}", **RANGE)
     headers = bearer("admin") | {"If-None-Match": first.headers["etag"]}
 
@@ -28,7 +28,7 @@ async def test_an_unchanged_series_is_not_sent_again(api: Api, numbers: Numbers,
     finally:
         api.clock.now = NOW
         numbers.set_watermark(NOW)
-    numbers.fold(org_id, [Call(at=NOW - timedelta(hours=2), model_id="new")])
+    numbers.fold(org_id, [Call(at=NOW - timedelta(hours=2), model_id="new", status="error")])
     changed = await api.get(f"/orgs/{org_id}/{report}", headers=headers, **RANGE)
 
     assert (same.status_code, same.content) == (304, b"")

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.integration.query_api.conftest import Api, OpenApi
 from tests.integration.query_api.numbers import NOW, Call, Numbers
+from tests.support.callers import bearer
 
 SECOND = timedelta(seconds=1)
 
@@ -58,6 +59,25 @@ async def test_each_model_has_its_newest_event(uncached: Api, numbers: Numbers, 
             },
         ],
     }
+
+
+async def test_the_freshness_of_who_is_caught_up_is_not_sent_again(
+    uncached: Api, numbers: Numbers, org_id: UUID
+) -> None:
+    """The watermark moves every second; that an older one holds, and that nothing is missing, stays true."""
+    numbers.note_freshness(org_id, "a", NOW, NOW)
+    path = f"/orgs/{org_id}/freshness"
+    first = await uncached.get(path)
+    headers = bearer("admin") | {"If-None-Match": first.headers["etag"]}
+
+    numbers.set_watermark(NOW - 9 * SECOND)
+    caught_up = await uncached.get(path, headers=headers)
+    numbers.set_watermark(NOW - 11 * SECOND)
+    behind = await uncached.get(path, headers=headers)
+    numbers.set_watermark(NOW)
+
+    assert (caught_up.status_code, behind.status_code) == (304, 200)
+    assert behind.json()["lagSeconds"] == 11.0
 
 
 async def test_a_filter_is_about_these_models_alone(uncached: Api, numbers: Numbers, org_id: UUID) -> None:

@@ -11,11 +11,20 @@ from litestar.datastructures.headers import Accept
 from litestar.openapi.datastructures import ResponseSpec
 
 from analytics_core.http.money import JSON
-from analytics_query_api.responses import ReliabilityPoint, ReliabilityReport, UsagePoint, UsageReport
+from analytics_query_api.freshness import Freshness
+from analytics_query_api.responses import (
+    DimensionReport,
+    ErrorReport,
+    FreshnessReport,
+    ReliabilityPoint,
+    ReliabilityReport,
+    UsagePoint,
+    UsageReport,
+)
 from analytics_query_api.selection import Selection
 from analytics_query_api.tabular import CSV, to_csv
 
-Report = TypeVar("Report")
+Report = TypeVar("Report", ErrorReport, DimensionReport, FreshnessReport)
 NOT_MODIFIED = {
     304: ResponseSpec(
         data_container=None, description="The caller holds this answer: its If-None-Match names the ETag of it."
@@ -37,8 +46,7 @@ def answer_series(
     given: Any = report.series
     series = given if isinstance(given, msgspec.Raw) else JSON.encode(given)
     rest = msgspec.structs.replace(report, series=[])
-    still = msgspec.structs.replace(rest, freshness=msgspec.structs.replace(rest.freshness, watermark=None))
-    digest = hashlib.sha256(JSON.encode(still))
+    digest = hashlib.sha256(JSON.encode(_still(rest)))
     digest.update(series)
     if wants_csv(request):
         digest.update(CSV.encode())
@@ -62,9 +70,20 @@ def _prefers_csv(accept: str) -> bool:
 
 
 def answer(request: Request[Any, Any, Any], report: Report) -> Response[Report]:
-    """The report as JSON; 304 without a body when the caller has said that it holds an equal one."""
-    body = JSON.encode(report)
-    return _conditional(request, body, "application/json", hashlib.sha256(body).hexdigest(), {})
+    """The report as JSON; 304 without a body when the caller has said that it holds one that is still true.
+
+    The watermark alone makes no new answer here either, in the report on freshness too: `lagSeconds` is what moves when
+    the numbers fall behind, and 0 as long as none is missing.
+    """
+    digest = hashlib.sha256(JSON.encode(_still(report)))
+    return _conditional(request, JSON.encode(report), "application/json", digest.hexdigest(), {})
+
+
+def _still(report: Any) -> Any:
+    """The report without what moves while it stays true."""
+    if isinstance(report, Freshness):
+        return msgspec.structs.replace(report, watermark=None)
+    return msgspec.structs.replace(report, freshness=_still(report.freshness))
 
 
 def _conditional(
