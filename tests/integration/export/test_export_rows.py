@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -158,16 +159,25 @@ def test_only_the_models_asked_for_are_written(exports: ExportApi, database: Dat
     assert {row["model_id"] for row in read_csv(exports.download(job).content)} == {"model-0", "model-2"}
 
 
-def test_a_model_that_was_never_used_is_named_with_those_that_were(exports: ExportApi, database: Database) -> None:
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"models": ["model-1", "model-1", "modle-2"]}, "models[2]"),
+        ({"filters": {"modelId": ["model-1", "modle-2"]}}, "filters.modelId[1]"),
+    ],
+)
+def test_a_model_that_was_never_used_is_named_with_those_that_were(
+    exports: ExportApi, database: Database, asked: dict[str, Any], field: str
+) -> None:
     """A misspelt model would give an empty file that looks right."""
     store_usage(database, "usage_daily", usage(exports.org_id, MARCH, DAY, 1))
-    body = {"timeRange": {"start": MARCH.isoformat(), "end": APRIL.isoformat()}, "models": ["model-1", "modle-2"]}
+    body = {"timeRange": {"start": MARCH.isoformat(), "end": APRIL.isoformat()}, **asked}
 
     answer = exports.request("POST", json=body)
 
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
-    assert error["field"] == "models[1]"
+    assert error["field"] == field
     assert "'modle-2'" in error["detail"]
     assert "model-0, model-1, model-2" in error["detail"]
 

@@ -190,6 +190,8 @@ def test_a_schedule_outlives_its_maker_and_is_taken_over_by_whoever_changes_it(
         ({"delivery": {"prefix": "mine"}}, "delivery.prefix"),
         ({"webhook": {"url": "https://example.com/"}}, "webhook.url"),
         ({"start": "1999-01-01T00:00:00Z"}, "start"),
+        ({"export": {"models": ["gtp-4o"]}}, "export.models[0]"),
+        ({"export": {"filters": {"modelId": ["gtp-4o"]}}}, "export.filters.modelId[0]"),
         ({"cron": "weekly", "export": {"template": "finance-summary"}}, "cron"),
         ({"name": ""}, "name"),
     ],
@@ -200,6 +202,19 @@ def test_a_wrong_schedule_is_refused_by_its_field(exports: ExportApi, fields: di
 
     assert refused.status_code == 422, refused.text
     assert [error["field"] for error in refused.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("model", ["gtp-4o", "\0"])
+def test_a_schedule_is_not_changed_to_a_model_that_was_never_used(exports: ExportApi, model: str) -> None:
+    """Each of its files would be empty and look right."""
+    schedule = scheduled(exports)
+    path = f"/{schedule['scheduleId']}"
+
+    refused = ask(exports, "PATCH", path, json={"export": {"models": [model]}})
+
+    assert refused.status_code == 422
+    assert [error["field"] for error in refused.json()["errors"]] == ["export.models[0]"]
+    assert ask(exports, "GET", path).json() == schedule
 
 
 def test_who_may_do_what_with_schedules(exports: ExportApi) -> None:

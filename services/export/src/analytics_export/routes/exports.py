@@ -89,7 +89,7 @@ async def create_export(
     """
     request = job_request(data, settings, decision.principal.subject)
     async with database.write(org_scope) as session:
-        await require_known_models(session, org_scope, request.filters.model_id)
+        await require_known_models(session, org_scope, data)
         await _require_kept(session, org_scope, request)
         taken = await take_up(session, org_scope, data, request, settings=settings, idempotency_key=idempotency_key)
     headers = {**NOT_STORED, "Location": export_path(taken.job)}

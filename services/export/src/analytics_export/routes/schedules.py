@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 from litestar import Response, delete, get, patch, post
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
@@ -16,6 +17,7 @@ from analytics_core.errors import Conflict, NotFound
 from analytics_core.http.app import API_PREFIX
 from analytics_core.http.problems import problem_responses
 from analytics_export import schedules
+from analytics_export.known_models import require_known_models
 from analytics_export.limits import SCHEDULES_PER_ORG_MAX
 from analytics_export.requests import bounded_subject
 from analytics_export.routes.exports import BEARER, NOT_STORED
@@ -59,6 +61,7 @@ async def create_export_schedule(
     schedule_id, first = uuid4(), first_period(plan, data.start, now)
     subject = bounded_subject(decision.principal.subject)
     async with database.write(org_scope) as session:
+        await require_known_models(session, org_scope, data.export, "export.")
         if not await schedules.create(session, org_scope, schedule_id, plan, first, subject):
             taken = any(each.plan.name == plan.name for each in await schedules.shown(session, org_scope))
             full = f"there are {SCHEDULES_PER_ORG_MAX} schedules already, which is the limit: delete one"
@@ -140,6 +143,9 @@ async def change_export_schedule(
             await schedules.lock(session, org_scope, schedule_id)
             schedule = await _found(session, org_scope, schedule_id)
             plan = checked_plan(changed(schedule.plan, data), settings, clock.now())
+            # Those that stay were known when they were given.
+            if data.export is not msgspec.UNSET:
+                await require_known_models(session, org_scope, data.export, "export.")
             end = calendar_of(plan).after(schedule.next_period.start)
             await schedules.change(session, org_scope, schedule_id, plan, period_end=end, changed_by=subject)
             schedule = await _found(session, org_scope, schedule_id)
