@@ -48,10 +48,14 @@ class Finance:
         found: Row = answer.json()
         return found
 
-    def verify_at_the_command_line(self, job: Row) -> tuple[int, Row]:
-        command = [Path(sys.prefix) / "bin/analytics-export", "verify", job["jobId"], "--json"]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, timeout=60)
+    def verify_at_the_command_line(self, job: Row, **variables: str) -> tuple[int, Row]:
+        done = self.run_verify(job, "--json", **variables)
         return done.returncode, json.loads(done.stdout)
+
+    def run_verify(self, job: Row, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.prefix) / "bin/analytics-export", "verify", job["jobId"], *arguments]
+        env = self.env | variables
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
 async def fold_everything(database: Database) -> None:

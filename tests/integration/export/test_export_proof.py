@@ -161,6 +161,36 @@ def test_a_file_that_is_no_longer_one_says_so(finance: Finance, s3: ObjectStore,
     assert results(found)["rollups"] == "equal"
 
 
+def test_a_file_that_is_gone_is_different(finance: Finance, s3: ObjectStore) -> None:
+    """The storage answers, and has nothing: that is a finding about the file."""
+    job = finance.api.finished(granularity="daily")
+    key = f"analytics/exports/{finance.api.org_id}/{job['jobId']}.csv"
+    for each in (key, f"{key}.manifest.json"):
+        s3.client.remove_object(s3.bucket, each)
+
+    found = finance.verify(job)
+
+    assert (results(found)["object"], results(found)["manifest"]) == ("different", "different")
+    assert found["checks"][0]["detail"] == "the object storage has no such object"
+
+
+def test_a_storage_that_is_away_says_nothing_about_the_file(finance: Finance) -> None:
+    """Neither different, which would accuse somebody, nor equal, which nobody has seen."""
+    job = finance.api.finished(granularity="daily")
+    away = {"S3_ENDPOINT": "http://127.0.0.1:1"}
+
+    code, found = finance.verify_at_the_command_line(job, **away)
+    shown = finance.run_verify(job, **away)
+
+    assert results(found) == {
+        "object": "skipped", "manifest": "skipped", "rows": "skipped",
+        "api": "equal", "rollups": "equal", "events": "equal",
+    }  # fmt: skip
+    assert found["checks"][0]["detail"] == "the object storage did not answer as it should"
+    assert (code, shown.returncode) == (1, 1)
+    assert shown.stdout.endswith("\nCOULD NOT BE VERIFIED: the file or its manifest was not read\n")
+
+
 def test_an_export_that_late_events_have_outdated_differs_from_all_sources_alike(finance: Finance) -> None:
     """The bucket and the model that have changed are named: a new export is in order."""
     job = finance.api.finished(granularity="daily")

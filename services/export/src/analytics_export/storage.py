@@ -70,6 +70,14 @@ class StorageError(AnalyticsError):
         self.detail = _DETAILS[code]
 
 
+class ObjectMissingError(StorageError):
+    """The storage answers as it should: it has no such object."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.STORAGE_UNAVAILABLE)
+        self.detail = "the object storage has no such object"
+
+
 class _Client(Minio):
     """The SDK's single steps of a multipart upload, which it keeps behind `put_object`.
 
@@ -284,6 +292,8 @@ def _errors_translated() -> Iterator[None]:
         code = _s3_code(error)
         # The log has the server's own words, users get ours: theirs may name hosts and keys.
         log.warning("storage_refused", code=code, error=f"{type(error).__name__}: {error}")
+        if code == "NoSuchKey":
+            raise ObjectMissingError from error
         raise StorageError(_CODES.get(code or "", ErrorCode.STORAGE_UNAVAILABLE)) from error
 
 

@@ -28,7 +28,7 @@ from analytics_export.limits import DIFFERENCES_SHOWN_MAX, MANIFEST_BYTES_MAX
 from analytics_export.manifest import manifest_key
 from analytics_export.questions import compared_question, is_by_model
 from analytics_export.rows import NotKeptError, daily_progress, dropped_before, values_of_filters
-from analytics_export.storage import ObjectStore, StorageError
+from analytics_export.storage import ObjectMissingError, ObjectStore, StorageError
 from analytics_export.totals import NOTHING, Totals, added, totals_json
 from analytics_export.waiting import TimedOutError, time_limit
 
@@ -138,8 +138,10 @@ async def _read(store: ObjectStore, job: Job, key: str, bytes_max: int, patience
     try:
         async with time_limit(patience):
             return await contents(store, key, job.request)
-    except StorageError as error:
+    except ObjectMissingError as error:
         return _different(Source.OBJECT, error.detail)
+    except StorageError as error:
+        return _skipped(Source.OBJECT, error.detail)
     except TimedOutError:
         return _skipped(Source.OBJECT, _slow(patience))
 
@@ -170,8 +172,10 @@ async def _manifest_check(store: ObjectStore, job: Job, key: str) -> Check:
             if len(document) > MANIFEST_BYTES_MAX:
                 return _different(Source.MANIFEST, f"has more than {MANIFEST_BYTES_MAX:,} bytes")
         found = json.loads(document)
-    except StorageError as error:
+    except ObjectMissingError as error:
         return _different(Source.MANIFEST, error.detail)
+    except StorageError as error:
+        return _skipped(Source.MANIFEST, error.detail)
     except ValueError:
         return _different(Source.MANIFEST, "is no JSON")
     wrong = [name for name, value in written.items() if not _says(found, name, value)]

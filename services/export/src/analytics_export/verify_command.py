@@ -15,7 +15,7 @@ from analytics_core.sql import load_queries
 from analytics_export.jobs import Job, JobStatus, job_from_row
 from analytics_export.settings import Settings
 from analytics_export.storage import ObjectStore
-from analytics_export.verification import Result, Verification, verify
+from analytics_export.verification import Result, Source, Verification, verify
 
 _QUERIES = load_queries("analytics_export", "verify_command")
 _PATIENCE = timedelta(hours=2)
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """0 when the file and its sources are equal, 1 when they are not or cannot be compared."""
+    """0 when the file and its sources are equal, 1 when they are not or the file cannot be read."""
     async with ReadDatabase.open(
         settings.database_url.get_secret_value(),
         application_name=f"{settings.service_name} verify",
@@ -51,7 +51,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
             patience=_PATIENCE,
         )
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n" if arguments.json else "".join(_lines(job, found)))
-    return EXIT_OK if found.equal else EXIT_FAILED
+    return EXIT_OK if found.equal and _is_read(found) else EXIT_FAILED
 
 
 async def _any_job(session: ReadSession, scope: PlatformScope, job_id: UUID) -> Job | None:  # noqa: ARG001 — the permission
@@ -69,7 +69,16 @@ def _lines(job: Job, found: Verification) -> Iterator[str]:
         excess = ", ".join(f"{name} {value:+,}" for name, value in difference.excess.items())
         start, model = difference.bucket_start, difference.model_id
         yield f"    {f'{start:%Y-%m-%dT%H:%MZ}' if start else model}  {difference.source} minus rollups: {excess}\n"
-    yield "equal\n" if found.equal else "NOT EQUAL\n"
+    if not found.equal:
+        yield "NOT EQUAL\n"
+    else:
+        yield "equal\n" if _is_read(found) else "COULD NOT BE VERIFIED: the file or its manifest was not read\n"
+
+
+def _is_read(found: Verification) -> bool:
+    """Whether the storage has told of the file and its manifest: without both, nothing else proves them."""
+    skipped = {check.source for check in found.checks if check.result is Result.SKIPPED}
+    return skipped.isdisjoint({Source.OBJECT, Source.MANIFEST})
 
 
 VERIFY = Command("verify", "compare an export with its sources, without limits", add_arguments, run)
