@@ -86,7 +86,13 @@ def test_exports_of_the_same_microsecond_are_not_skipped(exports: ExportApi, dat
 
 @pytest.mark.parametrize(
     ("parameters", "field"),
-    [({"limit": 0}, "limit"), ({"limit": 201}, "limit"), ({"limit": "all"}, "limit"), ({"cursor": "abc"}, "cursor")],
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 201}, "limit"),
+        ({"limit": "all"}, "limit"),
+        ({"cursor": "abc"}, "cursor"),
+        ({"status": "failed"}, "status"),
+    ],
 )
 def test_a_wrong_parameter_of_the_list_is_named(exports: ExportApi, parameters: dict[str, Any], field: str) -> None:
     """As in bodies."""

@@ -158,6 +158,7 @@ def test_all_that_match_are_replayed_page_by_page_and_what_is_still_wrong_says_w
         ({"filter": {"start": "2026-03-10T12:00:00"}}, "filter.start"),
         ({"filter": {"end": "0001-01-01T00:00:00+14:00"}}, "filter.end"),
         ({"filter": {"reason": "mising_field"}}, "filter.reason"),
+        ({"filter": {"start": "2026-03-02T00:00:00Z", "end": "2026-03-01T00:00:00Z"}}, "filter.end"),
         ({"filter": {}, "body": "{}"}, "body"),
         ({"deadLetterId": 1, "limit": 5}, "limit"),
         ({"filter": {}, "limit": 0}, "limit"),
@@ -179,7 +180,8 @@ def test_a_wrong_request_names_its_field(ingest: Ingest, body: dict[str, Any], f
     [("resaon=x", "resaon"), ("start=2026-03-10T12:00:00", "start"), ("limit=1001", "limit"), ("orgId=me", "orgId"),
      ("cursor=%00", "cursor"), ("partition=-1", "partition"), ("replayed=maybe", "replayed"),
      ("reason=too_old&reason=too_large", "reason"), ("reason=mising_field", "reason"),
-     ("stream=a%00", "stream"), ("end=0001-01-01T00:00:00%2B14:00", "end")],
+     ("stream=a%00", "stream"), ("end=0001-01-01T00:00:00%2B14:00", "end"),
+     ("start=2026-03-02T00:00:00Z&end=2026-03-01T00:00:00Z", "end")],
 )  # fmt: skip
 def test_a_wrong_query_names_its_parameter(ingest: Ingest, query: str, field: str) -> None:
     """A misspelt filter must not look like one that matches everything."""

@@ -41,6 +41,15 @@ def test_who_is_unknown_or_lacks_the_role_is_refused(ingest: Ingest, org_id: UUI
     assert WRITE in assert_problem(ingest.post(json=body, headers=readers), 403, "forbidden")
 
 
+def test_a_parameter_is_refused(ingest: Ingest, org_id: UUID, writer: dict[str, str]) -> None:
+    """Who asks for a trial must not find that it was none."""
+    answer = ingest.post("/analytics/v1/events?dryRun=true", json=events(org_id, 1), headers=writer)
+
+    assert_problem(answer, 422, "invalid-request")
+    assert answer.json()["errors"] == [{"field": "dryRun", "detail": "unknown parameter; there are none"}]
+    assert ingest.stored(org_id) == []
+
+
 def test_more_than_a_thousand_events_are_too_many(ingest: Ingest, org_id: UUID, writer: dict[str, str]) -> None:
     """As an array and as lines; the sender splits them."""
     sent = events(org_id, 1_001)

@@ -75,6 +75,13 @@ def test_what_is_no_json_is_a_400_too(ingest: Ingest, writer: dict[str, str]) ->
     assert "JSON" in answer.json()["detail"]
 
 
+def test_a_parameter_is_named(ingest: Ingest, org_id: UUID, writer: dict[str, str]) -> None:
+    """One that is ignored would make the check look like another one than it is."""
+    answer = ingest.post(f"{VALIDATE}?strict=true", json=events(org_id, 1)[0], headers=writer)
+
+    assert errors(answer) == {"strict": "unknown parameter; there are none"}
+
+
 def test_it_needs_the_same_role(ingest: Ingest, org_id: UUID) -> None:
     """Validation tells about organisations, so it is no public service."""
     body = events(org_id, 1)[0]

@@ -47,6 +47,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
                 yield FieldError(name, "expected an RFC 3339 time with an offset")
             elif time is not None and not _is_storable(time):
                 yield FieldError(name, "outside the years 1 to 9999 in UTC")
+        # Times without an offset are refused above and cannot be compared with others.
+        if self.start and self.end and self.start.tzinfo and self.end.tzinfo and self.end <= self.start:
+            yield FieldError("end", "must be after start; it is exclusive")
 
     @property
     def values(self) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What every route with filters owes its callers: a parameter that is not understood is refused, not ignored."""
+"""What every route owes its callers: a parameter that is not understood is refused, not ignored."""
 
 from collections import Counter
 from typing import Any
@@ -14,9 +14,10 @@ CHARACTERS_MAX = 100
 
 def refuse_unknown(request: Request[Any, Any, Any], *known: str) -> None:
     """Raise `InvalidRequest` when the query string has other parameters than these, or one of them twice."""
+    there_are = f"there are: {', '.join(known)}" if known else "there are none"
     counts = Counter(name for name, _ in request.query_params.multi_items())
     errors = [
-        FieldError(name[:CHARACTERS_MAX], f"unknown parameter; there are: {', '.join(known)}")
+        FieldError(name[:CHARACTERS_MAX], f"unknown parameter; {there_are}")
         for name in sorted(set(counts) - set(known))[:NAMED_MAX]
     ]
     errors += [FieldError(name, "given more than once") for name in known if counts[name] > 1]

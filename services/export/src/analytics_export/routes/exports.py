@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Response, delete, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
@@ -13,6 +13,7 @@ from analytics_core.access import Action, Decision, OrgScope
 from analytics_core.database import ReadSession, WriteDatabase
 from analytics_core.errors import Conflict, InvalidRequest, NotFound
 from analytics_core.http.app import API_PREFIX
+from analytics_core.http.parameters import refuse_unknown
 from analytics_core.http.problems import problem_responses
 from analytics_core.messages import ExportCompleted, ExportRequested
 from analytics_export import jobs, metrics
@@ -118,12 +119,14 @@ async def _require_kept(session: ReadSession, scope: OrgScope, request: JobReque
     responses=problem_responses(401, 403, 404, 422, 503),
 )
 async def list_exports(
+    request: Request[Any, Any, Any],
     org_scope: NamedDependency[OrgScope],
     database: NamedDependency[WriteDatabase],
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_JOBS_MAX)] = PAGE_JOBS_DEFAULT,
     cursor: Annotated[str | None, QueryParameter(max_length=CURSOR_CHARACTERS_MAX)] = None,
 ) -> Response[ExportList]:
     """The organisation's exports; `nextCursor` is null on the last page."""
+    refuse_unknown(request, "limit", "cursor")
     try:
         after = decode_cursor(cursor) if cursor is not None else None
     except ValueError as error:

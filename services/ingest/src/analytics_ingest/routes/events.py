@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from analytics_core.access import Action
 from analytics_core.http.app import API_PREFIX
 from analytics_core.http.org_decisions import OrgDecisions
+from analytics_core.http.parameters import refuse_unknown
 from analytics_core.http.problems import problem_responses
 from analytics_ingest.http_ingest import HttpIngest
 from analytics_ingest.limits import HTTP_BODY_BYTES_MAX
@@ -41,5 +42,6 @@ async def publish_events(
     once, by its eventId. `rejected` says why. After 429, 503 or no answer, send the whole request again: events that
     arrive twice are counted once.
     """
+    refuse_unknown(request)
     async with event_reader.read(request, org_decisions.subject) as bodies:
         return await http_ingest.accept(bodies, org_decisions)

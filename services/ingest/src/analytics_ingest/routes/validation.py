@@ -9,6 +9,7 @@ from analytics_core.access import Action
 from analytics_core.errors import InvalidEvent, InvalidRequest
 from analytics_core.http.app import API_PREFIX
 from analytics_core.http.org_decisions import OrgDecisions
+from analytics_core.http.parameters import refuse_unknown
 from analytics_core.http.problems import problem_responses
 from analytics_ingest.http_ingest import HttpIngest
 from analytics_ingest.limits import HTTP_BODY_BYTES_MAX
@@ -40,10 +41,11 @@ async def validate_events(
 ) -> None:
     """Takes what POST /events takes and publishes nothing. 400 names every wrong field of every event."""
     try:
+        refuse_unknown(request)
         async with event_reader.read(request, org_decisions.subject) as bodies:
             errors = await http_ingest.problems(bodies, org_decisions)
     except InvalidRequest as error:
-        raise InvalidEvent(error.detail) from None
+        raise InvalidEvent(error.detail, errors=error.errors) from None
     if errors:
         fields = "1 field is" if len(errors) == 1 else f"{len(errors)} fields are"
         raise InvalidEvent(f"{fields} wrong", errors=tuple(errors[:ERRORS_MAX]))
