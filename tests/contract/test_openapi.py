@@ -68,6 +68,26 @@ def test_operation_ids_are_unique_over_all_services() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize(
+    ("operation_id", "longest"),
+    [
+        ("getUsage", "At most 92 days after start by hour, 400 by day, 800 by month."),
+        ("getPlatformUsage", "At most 7 days after start by hour, 92 by day, 400 by month."),
+        ("getErrors", "At most 400 days after start."),
+        ("getDimensionValues", "At most 400 days after start."),
+    ],
+)
+def test_the_end_of_a_range_names_the_limits_of_its_own_route(operation_id: str, longest: str) -> None:
+    """A caller who goes by another route's limits is refused."""
+    (ends,) = (
+        [parameter["description"] for parameter in operation["parameters"] if parameter["name"] == "end"]
+        for _, operation in operations(served("query-api"))
+        if operation["operationId"] == operation_id
+    )
+
+    assert [text.partition("exclusive. ")[2] for text in ends] == [longest]
+
+
 def test_an_outdated_file_is_reported_and_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from analytics_query_api.queries.summaries import read_values
 from analytics_query_api.reader import Reader
 from analytics_query_api.reports import dimension_report
 from analytics_query_api.responses import DimensionReport
-from analytics_query_api.routes.parameters import CURSOR, END, LIMIT_ENTRIES, START
+from analytics_query_api.routes.parameters import CURSOR, LIMIT_ENTRIES, START, SUMMARY_END
 from analytics_query_api.selection import parse_values
 
 LISTED = tuple(item for item in Dimension if item is not Dimension.ORG)
@@ -41,7 +41,7 @@ async def get_dimension_values(
     ],
     reader: NamedDependency[Reader],
     start: Annotated[str | None, START] = None,  # noqa: ARG001
-    end: Annotated[str | None, END] = None,  # noqa: ARG001
+    end: Annotated[str | None, SUMMARY_END] = None,  # noqa: ARG001
     limit: Annotated[str | None, LIMIT_ENTRIES] = None,  # noqa: ARG001
     cursor: Annotated[str | None, CURSOR] = None,  # noqa: ARG001
 ) -> Response[DimensionReport]:

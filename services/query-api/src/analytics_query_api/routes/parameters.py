@@ -4,6 +4,8 @@ They are declared for the contract and read from the query string by `selection`
 not: a parameter given twice, one that does not exist, and all problems at once.
 """
 
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 
 from litestar import Request
@@ -20,7 +22,9 @@ from analytics_query_api.limits import (
     PAGE_ENTRIES_MAX,
     PAGE_POINTS_DEFAULT,
     PAGE_POINTS_MAX,
+    PLATFORM_RANGE_MAX,
     RANGE_MAX,
+    SUMMARY_RANGE_MAX,
     VALUE_CHARACTERS_MAX,
 )
 from analytics_query_api.selection import (
@@ -77,13 +81,25 @@ START = _parameter(
     "neither needs to lie on the border of one; a range in which none starts is refused.",
     required=True,
 )
-END = _parameter(
-    "end",
-    {"type": "string", "format": "date-time", "examples": ["2026-03-08T00:00:00Z"]},
-    f"RFC 3339 time with an offset, exclusive. At most {RANGE_MAX[Granularity.HOUR].days} days after start by hour, "
-    f"{RANGE_MAX[Granularity.DAY].days} by day, {RANGE_MAX[Granularity.MONTH].days} by month.",
-    required=True,
-)
+
+
+def _end(range_max: str) -> QueryParameter:
+    return _parameter(
+        "end",
+        {"type": "string", "format": "date-time", "examples": ["2026-03-08T00:00:00Z"]},
+        f"RFC 3339 time with an offset, exclusive. At most {range_max}.",
+        required=True,
+    )
+
+
+def _series_end(range_max: Mapping[Granularity, timedelta]) -> QueryParameter:
+    hours, days, months = (range_max[width].days for width in (Granularity.HOUR, Granularity.DAY, Granularity.MONTH))
+    return _end(f"{hours} days after start by hour, {days} by day, {months} by month")
+
+
+_END = _series_end(RANGE_MAX)
+_PLATFORM_END = _series_end(PLATFORM_RANGE_MAX)
+SUMMARY_END = _end(f"{SUMMARY_RANGE_MAX.days} days after start")
 _GRANULARITY = _parameter(
     "granularity",
     {"type": "string", "enum": [item.value for item in Granularity], "default": Granularity.HOUR.value},
@@ -133,7 +149,7 @@ def provide_series(
     request: Request[Any, Any, Any],
     org_scope: NamedDependency[OrgScope],
     start: Annotated[str | None, START] = None,  # noqa: ARG001
-    end: Annotated[str | None, END] = None,  # noqa: ARG001
+    end: Annotated[str | None, _END] = None,  # noqa: ARG001
     granularity: Annotated[str | None, _GRANULARITY] = None,  # noqa: ARG001
     timezone: Annotated[str | None, _TIMEZONE] = None,  # noqa: ARG001
     model_id: Annotated[list[str] | None, MODEL_ID] = None,  # noqa: ARG001
@@ -156,7 +172,7 @@ def provide_platform_series(
     request: Request[Any, Any, Any],
     platform_scope: NamedDependency[PlatformScope],
     start: Annotated[str | None, START] = None,  # noqa: ARG001
-    end: Annotated[str | None, END] = None,  # noqa: ARG001
+    end: Annotated[str | None, _PLATFORM_END] = None,  # noqa: ARG001
     granularity: Annotated[str | None, _GRANULARITY] = None,  # noqa: ARG001
     timezone: Annotated[str | None, _TIMEZONE] = None,  # noqa: ARG001
     org_id: Annotated[list[str] | None, ORG_ID] = None,  # noqa: ARG001
@@ -180,7 +196,7 @@ def provide_errors(
     request: Request[Any, Any, Any],
     org_scope: NamedDependency[OrgScope],
     start: Annotated[str | None, START] = None,  # noqa: ARG001
-    end: Annotated[str | None, END] = None,  # noqa: ARG001
+    end: Annotated[str | None, SUMMARY_END] = None,  # noqa: ARG001
     model_id: Annotated[list[str] | None, MODEL_ID] = None,  # noqa: ARG001
     client_id: Annotated[list[str] | None, CLIENT_ID] = None,  # noqa: ARG001
     actor_id: Annotated[list[str] | None, ACTOR_ID] = None,  # noqa: ARG001
