@@ -30,7 +30,8 @@ def live_question(parameters: Sequence[tuple[str, str]], now: datetime) -> Quest
     # On a whole hour, so that those who ask for the default share what is read.
     start = reader.one("start", parse_time, floor(now, HOUR) - WINDOW_DEFAULT[width])
     if start and not max(TIME_MIN, now - WINDOW_MAX[width] - DAY) <= start <= now + DAY:
-        reader.refuse("start", f"at most {WINDOW_MAX[width].days} days ago with this granularity")
+        ago = WINDOW_MAX[width].days
+        reader.refuse("start", f"expected a time from {ago} days ago, with this granularity, to a day from now")
     reader.check()
     if start is None or granularity is None or zone is None or group_by is None:
         raise AssertionError("unreachable: what is missing was refused")
