@@ -6,10 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from tools.demo import curl
+from tools.demo import __main__, curl
 from tools.demo.api import Window
 from tools.demo.comparison import differences, sums_by_model, sums_of_file, sums_of_point
 from tools.demo.show import sparkline
+from tools.demo.traffic import Traffic
 from tools.replay.ledger import Sums
 
 POINT = {
@@ -83,3 +84,22 @@ def test_printed_commands_are_whole_shell_words() -> None:
 def test_a_sparkline_is_scaled_to_its_peak(values: list[float], line: str) -> None:
     """The peak is what one looks for."""
     assert sparkline(values) == line
+
+
+def test_a_seed_repeats_for_organisations_that_nobody_has_seen() -> None:
+    """With those of an earlier run, the API would rightly show the traffic of both, and the proof would fail."""
+    runs = [Traffic(events=300, seed=3).source().messages()[1] for _ in range(2)]
+    first, second = ([message.event for message in run if message.event] for run in runs)
+
+    assert {event.org_id for event in first}.isdisjoint(event.org_id for event in second)
+    assert {event.client_id for event in first} == {event.client_id for event in second}
+
+
+@pytest.mark.parametrize("option", ["--events=-5", "--events=0", "--events=many", "--rate=0", "--rate=-1"])
+def test_a_number_that_publishes_nothing_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is started."""
+    with pytest.raises(SystemExit) as refused:
+        __main__.main([option])
+
+    assert refused.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err

@@ -18,6 +18,7 @@ from tools.devstack import dev_token, docker, down, envfile, processes, up
 from tools.devstack.interruption import SIGNALS, raise_on_signals, uninterrupted
 from tools.devstack.problems import Interrupted, StackError
 from tools.devstack.stack import env_file, open_stack, saved_base
+from tools.replay.arguments import positive, whole
 from tools.replay.stream import StreamUnavailable
 from tools.replay.trace import TraceError
 
@@ -132,12 +133,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trace", type=Path, metavar="FILE", help="replay an Azure-format trace in place of made-up calls"
     )
-    parser.add_argument("--events", type=int, metavar="N", help="how many events (default 60,000; trace: all)")
+    parser.add_argument("--events", type=whole, metavar="N", help="how many events (default 60,000; trace: all)")
     parser.add_argument(
-        "--rate", type=float, default=Traffic.rate, metavar="N", help="messages per second (default 8,000)"
+        "--rate", type=positive, default=Traffic.rate, metavar="N", help="messages per second (default 8,000)"
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="repeat the traffic of a seed (default: another one each time)"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="repeat what a seed made up, for new organisations (default: another one each time)",
     )
     parser.add_argument("--stack", default="dev", help="which stack (default: dev)")
     return parser

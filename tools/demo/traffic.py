@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -38,13 +39,14 @@ class Traffic:
     seed: int | None = None
 
     def source(self) -> Source:
-        """A day (or the trace) that ends now."""
+        """A day (or the trace) that ends now, of new organisations each time: a seed repeats the rest."""
         return Source(
             anchor=clock.now(),
             trace=self.trace,
             events=self.events if self.trace else self.events or EVENTS,
             duration=SPAN,
             seed=self.seed if self.seed is not None else time.time_ns() // 1_000_000,
+            namespace=uuid4(),
             disorder=DISORDER,
         )
 

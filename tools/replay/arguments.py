@@ -82,11 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to publish")
     what.add_argument("--trace", type=Path, metavar="FILE", help="CSV in the format of the Azure LLM inference traces")
     what.add_argument(
-        "--events", type=_whole, metavar="N", help=f"how many (generator: {GENERATED_EVENTS:,}; trace: all)"
+        "--events", type=whole, metavar="N", help=f"how many (generator: {GENERATED_EVENTS:,}; trace: all)"
     )
     what.add_argument("--duration", type=_duration, metavar="D", help="time that generated events span (default 24h)")
     what.add_argument("--seed", type=int, default=1, metavar="N", help="decides all that is made up (default 1)")
-    what.add_argument("--orgs", type=_whole, default=25, metavar="N", help="number of organisations (default 25)")
+    what.add_argument("--orgs", type=whole, default=25, metavar="N", help="number of organisations (default 25)")
     when = what.add_mutually_exclusive_group()
     when.add_argument("--start", type=_time, metavar="TIME", help="time of the first event: RFC 3339 or `now`")
     when.add_argument("--ending", type=_time, metavar="TIME", help="time of the last event (default `now`)")
@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     disorder.add_argument("--shuffle", type=int, metavar="SEED", help="publish everything in another order")
     pace = parser.add_argument_group("pace (default: as fast as the broker takes them)").add_mutually_exclusive_group()
-    pace.add_argument("--rate", type=_positive, metavar="N", help="messages per second")
-    pace.add_argument("--speed", type=_positive, metavar="X", help="X times as fast as the events happened")
+    pace.add_argument("--rate", type=positive, metavar="N", help="messages per second")
+    pace.add_argument("--speed", type=positive, metavar="X", help="X times as fast as the events happened")
     where = parser.add_argument_group("where to")
     where.add_argument(
         "--url", type=_url, help="rabbitmq-stream://… (default: RABBITMQ_STREAM_URL, or the dev stack's)"
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--stream", default=os.environ.get("RABBITMQ_STREAM", DEFAULT_STREAM), help="default %(default)s"
     )
-    where.add_argument("--partitions", type=_whole, default=1, metavar="N", help="for a stream that does not exist yet")
+    where.add_argument("--partitions", type=whole, default=1, metavar="N", help="for a stream that does not exist yet")
     where.add_argument("--load-balanced", action="store_true", help="reach the broker only through the URL's host")
     out = parser.add_argument_group("output")
     out.add_argument("--ledger", type=Path, metavar="FILE", help="write the ledger there in place of standard output")
@@ -162,13 +162,15 @@ def _duration(text: str) -> timedelta:
         raise ArgumentTypeError(str(error)) from None
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """For counts: 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """For rates and factors."""
     try:
         number = float(text)
     except ValueError:

@@ -9,6 +9,7 @@ Errors come in bursts: each model has a bad ten minutes once in 64, decided by a
 """
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from tools.replay.calls import Call, blocks
 from tools.replay.event import Event
-from tools.replay.population import MODELS, Population, build_population, pick
+from tools.replay.population import MODELS, NAMESPACE, Population, build_population, pick
 
 Array = np.ndarray[tuple[int], np.dtype[Any]]
 
@@ -35,9 +36,9 @@ ERROR_CODES = {
 }
 
 
-def decorate(calls: Iterable[Call], *, seed: int, orgs: int) -> Iterator[Event]:
+def decorate(calls: Iterable[Call], *, seed: int, orgs: int, namespace: uuid.UUID = NAMESPACE) -> Iterator[Event]:
     """One event for each call, in the same order."""
-    population = build_population(seed, orgs)
+    population = build_population(seed, orgs, namespace)
     second = 0
     for number, block in enumerate(blocks(calls, BLOCK)):
         second = second or block[0].occurred_us // 1_000_000

@@ -85,12 +85,15 @@ class Population:
         return np.array([org.favourite for org in self.orgs])
 
 
-def build_population(seed: int, orgs: int) -> Population:
-    """The same for the same arguments; a larger number of organisations keeps the first ones as they are."""
+def build_population(seed: int, orgs: int, namespace: uuid.UUID = NAMESPACE) -> Population:
+    """The same for the same arguments; a larger number of organisations keeps the first ones as they are.
+
+    Another namespace changes their ids and nothing else.
+    """
     if orgs < 1:
         raise ValueError("expected at least one organisation")
     return Population(
-        tuple(_org(seed, number) for number in range(orgs)),
+        tuple(_org(seed, number, namespace) for number in range(orgs)),
         _cumulative_zipf(orgs, 1.1),
         _cumulative_zipf(len(MODELS), 1.3),
     )
@@ -101,11 +104,11 @@ def pick(shares: Floats, uniform: Floats) -> Integers:
     return np.searchsorted(shares, uniform, side="right")
 
 
-def _org(seed: int, number: int) -> Org:
+def _org(seed: int, number: int, namespace: uuid.UUID) -> Org:
     rng = Random(f"{seed}/org/{number}")
     name = f"{number:03d}"
     return Org(
-        org_id=str(uuid.uuid5(NAMESPACE, f"{seed}/{number}")),
+        org_id=str(uuid.uuid5(namespace, f"{seed}/{number}")),
         clients=tuple(f"key-{name}-{client}" for client in range(rng.randint(1, 8))),
         actors=tuple(f"user-{name}-{actor:04d}" for actor in range(rng.randint(5, 400))),
         metadata=tuple(

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 from tools.replay import trace
 from tools.replay.calls import Call
 from tools.replay.decoration import decorate
 from tools.replay.generator import generate
 from tools.replay.messages import Disorder, Message, messages, shuffled
+from tools.replay.population import NAMESPACE
 
 GENERATED_EVENTS = 100_000
 ORDERED = Disorder()
@@ -20,7 +22,7 @@ class Source:
     """What to publish; the same values give the same messages.
 
     The calls end at `anchor`, or start there with `anchor_is_start`. Without a trace, the generator makes `events`
-    calls in `duration`; with one, `events` cuts it.
+    calls in `duration`; with one, `events` cuts it. Another `namespace` gives other organisations the same calls.
     """
 
     anchor: datetime
@@ -30,6 +32,7 @@ class Source:
     duration: timedelta = timedelta(hours=24)
     seed: int = 1
     orgs: int = 25
+    namespace: UUID = NAMESPACE
     disorder: Disorder = ORDERED
     shuffle: int | None = None
 
@@ -40,7 +43,8 @@ class Source:
         """
         count, calls = self._generated() if self.trace is None else self._traced(self.trace)
         added = self.disorder.duplicates + self.disorder.conflicts + self.disorder.invalid
-        ordered = messages(decorate(calls, seed=self.seed, orgs=self.orgs), self.disorder, self.seed)
+        events = decorate(calls, seed=self.seed, orgs=self.orgs, namespace=self.namespace)
+        ordered = messages(events, self.disorder, self.seed)
         everything = ordered if self.shuffle is None else shuffled(ordered, self.shuffle)
         return round(count * (1 + added)), everything
 
