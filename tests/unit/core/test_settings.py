@@ -65,7 +65,10 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         ("WORKERS", "65"),
         ("ENVIRONMENT", "prod"),
         ("DATABASE_URL", "mysql://u:p@h/d"),
+        ("DATABASE_URL", "postgres://"),
+        ("DATABASE_URL", "postgres://u:p@h]/d"),
         ("RABBITMQ_URL", "http://h"),
+        ("RABBITMQ_URL", "amqp:///v"),
         ("LOG_LEVEL", "chatty"),
     ],
 )
@@ -75,6 +78,24 @@ def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name:
 
     assert problem.startswith(f"{name}: ")
     assert "u:p@h" not in problem
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:p@h:5432/d", "postgres:///d?host=/run/postgresql"])
+def test_a_database_is_on_a_host_or_behind_a_socket(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Every URL that can work is accepted."""
+    assert load(monkeypatch, {"DATABASE_URL": url}).database_url.get_secret_value() == url
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose and Helm write it so; an issuer or audience that is empty would refuse every token."""
+    names = ("AUTH_JWT_ISSUER", "AUTH_JWT_AUDIENCE", "REDIS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "LOG_LEVEL")
+    empty = load(monkeypatch, {"AUTH_JWT_SECRET": KEY} | dict.fromkeys(names, ""), AuthenticatedServiceSettings)
+    for name in names:
+        monkeypatch.delenv(name)
+
+    assert empty == load(monkeypatch, settings=AuthenticatedServiceSettings)
+
+    assert problems(monkeypatch, {"DATABASE_URL": ""}) == ["DATABASE_URL: required, but not set"]
 
 
 def test_all_problems_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

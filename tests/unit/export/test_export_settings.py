@@ -50,7 +50,6 @@ def test_no_key_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("S3_ENDPOINT", "http://localhost:99999"),
         ("S3_PUBLIC_ENDPOINT", "https://"),
         ("S3_BUCKET", "Not A Bucket"),
-        ("S3_REGION", ""),
         ("EXPORT_SIGNED_URL_TTL", "169h"),
         ("EXPORT_SIGNED_URL_TTL", "3600"),
         ("EXPORT_WORKER_CONCURRENCY", "17"),

@@ -39,12 +39,15 @@ def test_the_required_variables_are_enough(monkeypatch: pytest.MonkeyPatch) -> N
     ("variable", "value"),
     [
         ("RABBITMQ_STREAM_URL", "amqp://user:pw@mq"),
+        ("RABBITMQ_STREAM_URL", "rabbitmq-stream://"),
+        ("RABBITMQ_STREAM_URL", "rabbitmq-stream://[user:pw@mq"),
         ("RABBITMQ_STREAM_PARTITIONS", "0"),
         ("RABBITMQ_STREAM_MAX_AGE", "7"),
+        ("RABBITMQ_STREAM_MAX_AGE", "0s"),
         ("INGESTION_WORKERS", "many"),
         ("INGESTION_LEASE", "500ms"),
         ("INGESTION_DEAD_LETTER_RATIO_MAX", "1.5"),
-        ("DATABASE_POOL_SIZE", "4"),
+        ("INGESTION_WORKERS", "64"),
     ],
 )
 def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:

@@ -89,10 +89,33 @@ def test_a_wrong_option_is_refused(option: str, accepted: str, capsys: pytest.Ca
 
 def test_workers_need_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool that is too small would make workers and probes wait for each other."""
-    monkeypatch.setenv("DATABASE_URL", "postgres://u:p@h/d")
-    monkeypatch.setenv("RABBITMQ_URL", "amqp://h")
-    monkeypatch.setenv("AGGREGATION_WORKERS", "6")
+    assert problems(monkeypatch, AGGREGATION_WORKERS="6") == [
+        "AGGREGATION_WORKERS: 6 need a DATABASE_POOL_SIZE of 16 or more"
+    ]
+    assert problems(monkeypatch, DATABASE_POOL_SIZE="7") == [
+        "AGGREGATION_WORKERS: 2 need a DATABASE_POOL_SIZE of 8 or more"
+    ]
+
+
+def test_workers_without_connections_are_named_beside_wrong_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, not one for each start."""
+    found = problems(monkeypatch, DATABASE_URL="mysql://x", RABBITMQ_URL="http://y", AGGREGATION_WORKERS="16")
+
+    assert [problem.partition(":")[0] for problem in found] == ["DATABASE_URL", "RABBITMQ_URL", "AGGREGATION_WORKERS"]
+
+
+def test_a_retention_that_is_too_short_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators do not read Python."""
+    (problem,) = problems(monkeypatch, AUDIT_RETENTION="24h")
+
+    assert problem == "AUDIT_RETENTION: Input should be greater than or equal to 30 days"
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
+    for name, value in ({"DATABASE_URL": "postgres://u:p@h/d", "RABBITMQ_URL": "amqp://h"} | variables).items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as error:
         load_settings(Settings)
-
-    assert error.value.problems == ["DATABASE_POOL_SIZE: 6 AGGREGATION_WORKERS need 16 or more"]
+    for name in variables:
+        monkeypatch.delenv(name)
+    return error.value.problems

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from analytics_core.errors import SettingsError
@@ -22,13 +23,37 @@ def _duration(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 """A Go-style duration such as `30s` or `24h`."""
 
-PostgresUrl = Annotated[SecretStr, Field(description="postgres://user:password@host:port/database")]
+OptionalDuration = Annotated[timedelta | None, BeforeValidator(_duration)]
+"""With None inside, as pydantic names the limits of a `Duration | None` in Python's words."""
+
+
+def url(*schemes: str) -> AfterValidator:
+    """Accepts a URL that has one of the schemes and names a host; one that is refused is not repeated, it is secret."""
+
+    def check(value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+        except ValueError:
+            parts = urlsplit("")
+        # PostgreSQL's URLs may name the folder of a Unix socket in the query.
+        if parts.scheme not in schemes or not (parts.hostname or "host=" in parts.query):
+            raise ValueError(f"expected a URL that starts with {schemes[0]}:// and names a host")
+        return value
+
+    return AfterValidator(check)
+
+
+DatabaseUrl = Annotated[SecretStr, url("postgres", "postgresql")]
+RedisUrl = Annotated[SecretStr, url("redis", "rediss")]
+
+# Compose and Helm write a variable that nobody has set as an empty one.
+_CONFIG = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
 
 class ServiceSettings(BaseSettings):
     """What every service is configured with. A service's own class adds its variables to these."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False)
+    model_config = _CONFIG
 
     service_name: str = Field(default="analytics", description="Name in logs, traces and the database's session list.")
     environment: Literal["development", "test", "staging", "production"] = Field(
@@ -36,26 +61,22 @@ class ServiceSettings(BaseSettings):
     )
     http_host: str = Field(default="0.0.0.0", description="Address that the HTTP server listens on.")
     http_port: int = Field(default=8084, ge=1, le=65535, description="Port of the API, status and metrics.")
-    database_url: SecretStr = Field(
+    database_url: DatabaseUrl = Field(
         description="postgres://user:password@host:port/database, as the service's own role."
     )
     database_pool_size: int = Field(default=8, ge=1, le=100, description="Most database connections of this process.")
-    rabbitmq_url: SecretStr = Field(description="amqp://user:password@host:port/vhost for the wake-up messages.")
+    rabbitmq_url: Annotated[SecretStr, url("amqp", "amqps")] = Field(
+        description="amqp://user:password@host:port/vhost for the wake-up messages."
+    )
     otel_exporter_otlp_endpoint: str | None = Field(default=None, description="OTLP collector; no traces without it.")
     otel_exporter_otlp_protocol: Literal["grpc", "http/protobuf"] = Field(default="grpc", description="OTLP transport.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Lowest level logged.")
-
-    @model_validator(mode="after")
-    def _check_urls(self) -> "ServiceSettings":
-        require_scheme("DATABASE_URL", self.database_url, ("postgres", "postgresql"))
-        require_scheme("RABBITMQ_URL", self.rabbitmq_url, ("amqp", "amqps"))
-        return self
 
 
 class AccessSettings(BaseSettings):
     """How a service that answers users learns who they are; see docs/adr on identity."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False)
+    model_config = _CONFIG
 
     enable_rbac: bool = Field(default=True, description="false lets everybody do everything: development only.")
     auth_jwt_secret: SecretStr | None = Field(default=None, description="Key of HS256 bearer tokens, 32 bytes or more.")
@@ -99,9 +120,9 @@ class AccessSettings(BaseSettings):
 class RateLimitSettings(BaseSettings):
     """How many requests one caller may send to a service; see docs/adr on rate limits."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False)
+    model_config = _CONFIG
 
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisUrl | None = Field(
         default=None,
         description="redis://host:port/number for limits that all replicas share; without, each has its own.",
     )
@@ -119,11 +140,13 @@ class RateLimitSettings(BaseSettings):
 class AuthenticatedServiceSettings(ServiceSettings, AccessSettings, RateLimitSettings):
     """Settings of a service with protected routes."""
 
+    def problems(self) -> list[str]:
+        """What is wrong although each value has its type and range, a line each. A service's class adds its own."""
+        return self.access_problems(self.environment)
+
     @model_validator(mode="after")
-    def _check_access(self) -> "AuthenticatedServiceSettings":
-        if self.redis_url is not None:
-            require_scheme("REDIS_URL", self.redis_url, ("redis", "rediss"))
-        problems = self.access_problems(self.environment)
+    def _check_problems(self) -> "AuthenticatedServiceSettings":
+        problems = self.problems()
         if problems:
             raise SettingsError(problems)
         return self
@@ -137,10 +160,11 @@ def _is_public_key(text: str) -> bool:
     return True
 
 
-def require_scheme(variable: str, url: SecretStr, schemes: tuple[str, ...]) -> None:
-    """Raise `SettingsError` unless the URL has one of the schemes; the URL itself is not repeated, it holds secrets."""
-    if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        raise SettingsError([f"{variable}: expected a URL that starts with {schemes[0]}://"])
+def require_connections(workers: int, connections: int, info: ValidationInfo) -> int:
+    """For the validator of a number of workers: refuses more than DATABASE_POOL_SIZE has connections for."""
+    if info.data.get("database_pool_size", connections) < connections:
+        raise ValueError(f"{workers} need a DATABASE_POOL_SIZE of {connections} or more")
+    return workers
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)
@@ -150,6 +174,7 @@ def load_settings(settings_class: type[Settings]) -> Settings:
     """Read and check a service's settings from the environment.
 
     Raises `SettingsError` with a line for each wrong, missing or misspelt variable, none of which shows its value.
+    Whether identities and storage are complete is looked at once every value has its type and range.
     """
     problems = _misspelt(settings_class.model_fields)
     try:

@@ -5,9 +5,8 @@ from datetime import timedelta
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
-from analytics_core.errors import SettingsError
 from analytics_core.settings import AuthenticatedServiceSettings, Duration
 from analytics_export.limits import SIGNED_URL_TTL_MAX
 
@@ -116,8 +115,11 @@ class Settings(AuthenticatedServiceSettings):
         """`EXPORT_WEBHOOK_HOSTS`."""
         return _listed(self.export_webhook_hosts)
 
-    @model_validator(mode="after")
-    def _check_storage(self) -> "Settings":
+    def problems(self) -> list[str]:
+        """Those of identities, and what is wrong with storage and webhooks."""
+        return [*super().problems(), *self._storage_problems(), *self._webhook_problems()]
+
+    def _storage_problems(self) -> list[str]:
         problems = [
             f"{name}: expected http://host:port or https://host:port, without a path"
             for name, url in (("S3_ENDPOINT", self.s3_endpoint), ("S3_PUBLIC_ENDPOINT", self.s3_public_endpoint))
@@ -129,12 +131,9 @@ class Settings(AuthenticatedServiceSettings):
             problems.append("EXPORT_PREFIXES: expected names of letters, digits and ._- between slashes")
         if self.s3_sse_kms_key_id is not None and self.s3_sse != "aws:kms":
             problems.append("S3_SSE_KMS_KEY_ID: only with S3_SSE=aws:kms")
-        problems += self._webhook_problems()
         if self.s3_create_bucket and self.environment == "production":
             problems.append("S3_CREATE_BUCKET: true is refused in production; create the bucket with its policies")
-        if problems:
-            raise SettingsError(problems)
-        return self
+        return problems
 
     def _webhook_problems(self) -> list[str]:
         problems = []

@@ -1,11 +1,11 @@
 """What ingest is configured with."""
 
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from analytics_core.errors import SettingsError
-from analytics_core.settings import AuthenticatedServiceSettings, Duration, require_scheme
+from analytics_core.settings import AuthenticatedServiceSettings, Duration, require_connections, url
 from analytics_ingest.limits import CONNECTIONS_BESIDE_BATCHES, LEASE_MAX, LEASE_MIN
 
 
@@ -15,7 +15,7 @@ class Settings(AuthenticatedServiceSettings):
     service_name: str = Field(
         default="analytics-ingest", description="Name in logs, traces and the database's session list."
     )
-    rabbitmq_stream_url: SecretStr = Field(
+    rabbitmq_stream_url: Annotated[SecretStr, url("rabbitmq-stream", "rabbitmq-stream+tls")] = Field(
         description="rabbitmq-stream://user:password@host:5552/vhost; rabbitmq-stream+tls:// for TLS."
     )
     rabbitmq_stream: str = Field(
@@ -25,7 +25,9 @@ class Settings(AuthenticatedServiceSettings):
         default=1, ge=1, le=1000, description="More than 1 makes it a super stream of so many partitions."
     )
     rabbitmq_stream_max_age: Duration = Field(
-        default=timedelta(days=7), description="Retention of a stream that ingest declares, by age."
+        default=timedelta(days=7),
+        ge=timedelta(seconds=1),
+        description="Retention of a stream that ingest declares, by age.",
     )
     rabbitmq_stream_max_length_bytes: int = Field(
         default=20 * 1024**3, ge=1024**2, description="Retention of a stream that ingest declares, by size."
@@ -57,11 +59,7 @@ class Settings(AuthenticatedServiceSettings):
         default=1000, ge=1, description="A partition stops when so many messages in a row are dead letters."
     )
 
-    @model_validator(mode="after")
-    def _check_ingest(self) -> "Settings":
-        require_scheme("RABBITMQ_STREAM_URL", self.rabbitmq_stream_url, ("rabbitmq-stream", "rabbitmq-stream+tls"))
-        connections = self.ingestion_workers + CONNECTIONS_BESIDE_BATCHES
-        if self.database_pool_size < connections:
-            problem = f"DATABASE_POOL_SIZE: {self.ingestion_workers} INGESTION_WORKERS need {connections} or more"
-            raise SettingsError([problem])
-        return self
+    @field_validator("ingestion_workers")
+    @classmethod
+    def _fits_the_pool(cls, workers: int, info: ValidationInfo) -> int:
+        return require_connections(workers, workers + CONNECTIONS_BESIDE_BATCHES, info)

@@ -2,20 +2,19 @@
 
 from datetime import timedelta
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
-from analytics_core.errors import SettingsError
-from analytics_core.settings import AuthenticatedServiceSettings, Duration, require_scheme
+from analytics_core.settings import AuthenticatedServiceSettings, DatabaseUrl, Duration, RedisUrl
 
 
 class Settings(AuthenticatedServiceSettings):
     """Read from the environment once, at start."""
 
     service_name: str = Field(default="analytics-query-api", description="Name in logs, traces and audit records.")
-    database_read_url: SecretStr | None = Field(
+    database_read_url: DatabaseUrl | None = Field(
         default=None, description="A replica to read from; DATABASE_URL then only takes the audit records."
     )
-    redis_url: SecretStr = Field(
+    redis_url: RedisUrl = Field(
         description="redis://host:port/number for query-api's cache and for rate limits that all replicas share. "
         "ingest and export start without; each of their replicas then has limits of its own."
     )
@@ -43,10 +42,7 @@ class Settings(AuthenticatedServiceSettings):
         text = self.audit_chain_keys.get_secret_value() if self.audit_chain_keys else ""
         return [key.strip().encode() for key in text.split(",") if key.strip()]
 
-    @model_validator(mode="after")
-    def _check_own_urls(self) -> "Settings":
-        if any(len(key) < 32 for key in self.chain_keys):
-            raise SettingsError(["AUDIT_CHAIN_KEYS: a key is shorter than 32 bytes"])
-        if self.database_read_url is not None:
-            require_scheme("DATABASE_READ_URL", self.database_read_url, ("postgres", "postgresql"))
-        return self
+    def problems(self) -> list[str]:
+        """Those of identities, and keys of the chain that are too short."""
+        short = any(len(key) < 32 for key in self.chain_keys)
+        return [*super().problems(), *(["AUDIT_CHAIN_KEYS: a key is shorter than 32 bytes"] if short else [])]

@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from analytics_core.errors import SettingsError
-from analytics_core.settings import Duration, ServiceSettings
+from analytics_core.settings import Duration, OptionalDuration, ServiceSettings, require_connections
 
 OTHER_CONNECTIONS = 4
 """For upkeep, measuring, the sampled reconcile and the readiness check."""
@@ -39,16 +38,13 @@ class Settings(ServiceSettings):
         ge=timedelta(days=2),
         description="Daily rollups older than this are dropped, in chunks of 90 to 180 days.",
     )
-    audit_retention: Duration | None = Field(
+    audit_retention: OptionalDuration = Field(
         default=None,
         ge=timedelta(days=30),
         description="Audit records older than this are dropped, in chunks of 30 days; unset keeps them for good.",
     )
 
-    @model_validator(mode="after")
-    def _check_pool(self) -> "Settings":
-        needed = 2 * self.aggregation_workers + OTHER_CONNECTIONS
-        if self.database_pool_size < needed:
-            problem = f"{self.aggregation_workers} AGGREGATION_WORKERS need {needed} or more"
-            raise SettingsError([f"DATABASE_POOL_SIZE: {problem}"])
-        return self
+    @field_validator("aggregation_workers")
+    @classmethod
+    def _fits_the_pool(cls, workers: int, info: ValidationInfo) -> int:
+        return require_connections(workers, 2 * workers + OTHER_CONNECTIONS, info)
