@@ -91,6 +91,7 @@ def assert_the_quickstart_works() -> None:
     """Every command of the page, as one script: what is not running any more is started by its first one."""
     page = (PROJECT / "docs" / "quickstart.md").read_text()
     script = "\n".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
+    script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
     script = script.replace(". .dev/env", f". .dev/{NAME}/env")
     script = script.replace("./tools/dev smoke", f"{sys.executable} -m tools.smoke --stack {NAME}")
     script = re.sub(r"\./tools/dev (\w+)", rf"{sys.executable} -m tools.devstack \1 --stack {NAME}", script)
@@ -99,6 +100,7 @@ def assert_the_quickstart_works() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert '"invocations":1' in ran.stdout
     assert "11 of 11 checks passed" in ran.stdout
+    assert "Every bucket is equal to a recount." in ran.stdout
     assert processes.members(open_stack(NAME, saved_base(NAME) or 0)) == {}
 
 

@@ -142,6 +142,9 @@ def test_a_token_says_what_was_asked_for(stack: Stack, monkeypatch: pytest.Monke
     assert claims(ttl_s=90)["exp"] - claims(ttl_s=90)["iat"] == 90  # type: ignore[operator]
     with pytest.raises(StackError, match="not a UUID"):
         claims(orgs=["acme"])
+    with pytest.raises(StackError, match="--role foo: no such role") as raised:
+        claims(roles=["foo"])
+    assert "analytics:usage:read" in raised.value.way_out
 
 
 def test_a_pid_that_another_program_has_now_is_not_ours(stack: Stack) -> None:
