@@ -1,16 +1,18 @@
 """The ledger is the yardstick, so it is checked against plain sums; pacing decides when, never what."""
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console
 
 from tools.replay.decoration import decorate
 from tools.replay.generator import generate
 from tools.replay.ledger import Ledger, Sums
 from tools.replay.messages import Disorder, Kind, Message, messages
 from tools.replay.pacing import BATCH_MESSAGES_MAX, Pace, batches
-from tools.replay.report import as_text, usd
+from tools.replay.report import as_text, summarize, usd
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -127,3 +129,14 @@ def test_a_speed_follows_the_times_of_the_events() -> None:
 def test_as_fast_as_possible_is_due_at_once() -> None:
     """No pace, no waiting."""
     assert {batch.due_s for batch in batches(some_messages(), Pace())} == {0.0}
+
+
+def test_a_summary_shows_whole_ids_however_narrow_the_output() -> None:
+    """A pipe has 80 columns, and the ids are what one goes on with."""
+    ledger = filled(some_messages())
+    output = io.StringIO()
+    summarize(Console(file=output, width=40), ledger)
+
+    shown = {line.split()[1]: line for line in output.getvalue().splitlines() if line.startswith("│")}
+    for org_id, sums in list(ledger.by_org().items())[:5]:
+        assert f" {sums.input_tokens:,} " in shown[org_id]

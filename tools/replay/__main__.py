@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.print_json:
         sys.stdout.write(text)
     if not options.quiet:
-        console.print(report.summary(ledger))
+        report.summarize(console, ledger)
     if ledger.ended_early == "stopped":
         return STOPPED
     return FAILED if ledger.unconfirmed else 0

@@ -13,6 +13,8 @@ from analytics_core.units import cents_from_microcents
 from tools.replay.ledger import Ledger
 
 BUSIEST = 5
+# More than any table needs.
+UNLIMITED = 1000
 
 
 class Meter:
@@ -46,8 +48,14 @@ def meter(console: Console, expected: int) -> Iterator[Meter]:
         yield Meter(progress, expected)
 
 
-def summary(ledger: Ledger) -> Table:
-    """The busiest organisations and the totals."""
+def summarize(console: Console, ledger: Ledger) -> None:
+    """Print the busiest organisations and the totals, as wide as they are: a cut id or number is of no use."""
+    table = _summary(ledger)
+    table.width = console.measure(table, options=console.options.update(max_width=UNLIMITED)).maximum
+    console.print(table, crop=False)
+
+
+def _summary(ledger: Ledger) -> Table:
     table = Table(title=_headline(ledger), title_justify="left", caption=_caption(ledger), caption_justify="left")
     table.add_column("organisation")
     for name in ("events", "input tokens", "output tokens", "cost in USD"):
