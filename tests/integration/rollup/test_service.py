@@ -1,6 +1,7 @@
 """The real process: woken by messages, living without them, honest about its state."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -251,3 +252,15 @@ def test_it_stops_when_asked(place: Database, rabbitmq: RabbitMq, start: Callabl
 
     assert code == 0
     assert time.monotonic() - started < 15
+
+
+def test_a_taken_port_is_the_last_thing_it_says(
+    place: Database, rabbitmq: RabbitMq, service_processes: ServiceProcesses
+) -> None:
+    """Not that its connection to RabbitMQ, then being made, was cut off."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        env = environment(place, taken.getsockname()[1], rabbitmq.amqp_url)
+        process = service_processes.start(SCRIPT, env, wait=False)
+
+        assert process.wait() == 1
+    assert "HTTP_PORT: cannot listen on port" in process.log().splitlines()[-1]

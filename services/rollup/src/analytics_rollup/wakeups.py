@@ -44,9 +44,10 @@ class WakeUps:
         """
         ended = asyncio.Event()
         broker = self._broker(ended)
+        # A task of its own: the client, cancelled while it connects, leaves a connection behind that nobody can close.
+        starting = asyncio.create_task(_start(broker))
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                await broker.start()
+            await asyncio.shield(starting)
             self._connected = broker
             backoff.reset()
             # Batches committed between the connections went unheard.
@@ -54,6 +55,8 @@ class WakeUps:
             await _first_of(stop, ended)
         finally:
             self._connected = None
+            with suppress(Exception):
+                await starting
             with suppress(Exception):
                 async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                     await broker.stop()
@@ -104,6 +107,11 @@ class WakeUps:
 
     async def _on_message(self, _: None) -> None:
         self.batches_wait.set()
+
+
+async def _start(broker: RabbitBroker) -> None:
+    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+        await broker.start()
 
 
 async def _first_of(*events: asyncio.Event) -> None:
