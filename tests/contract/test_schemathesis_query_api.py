@@ -66,7 +66,9 @@ def related(case: schemathesis.Case[Any]) -> None:
     except ValueError:
         # A schema cannot say that times are from 2000 to 2100.
         start = datetime(2026, 3, 1, tzinfo=UTC)
-    times = {"start": start.isoformat(), "end": (start + timedelta(days=7)).isoformat()}
+    # In fewer days than that, no month may start.
+    days = 31 if case.query.get("granularity") == "month" else 7
+    times = {"start": start.isoformat(), "end": (start + timedelta(days=days)).isoformat()}
     case.query |= times
     if "timezone" in case.query:
         case.query["timezone"] = "Europe/Berlin"

@@ -27,8 +27,8 @@ from tests.support.stack import Database
 TOPICS = (
     "jobs", "leases", "housekeeping", "webhooks", "schedules", "rows", "verification", "known_models", "verify_command",
 )  # fmt: skip
-# They touch no organisation's rows: locks, and how far the fold is.
-NOBODYS = {"lock_claims", "lock_revisions", "progress"}
+# They touch no organisation's rows: locks, how far the fold is and what retention has dropped.
+NOBODYS = {"lock_claims", "lock_revisions", "progress", "retained"}
 # Sums over what another statement reads.
 PART = {"sums": "events"}
 STATEMENTS = {name: text for topic in TOPICS for name, text in load_queries("analytics_export", topic).items()}

@@ -178,6 +178,8 @@ class Question:
         granularity = rng.choice(["hour", "day", "month"])
         if granularity == "month":
             start = FIRST - timedelta(days=rng.uniform(0, 40))
+        # A range in which no bucket starts is refused.
+        days = max(days, {"hour": 0, "day": 1.1, "month": 31.1}[granularity])
         zone, asked = rng.choice(ZONES), {*group_by, *filters}
         # What is counted from single events has a shorter range.
         if asked & {"client", "project"} and "actor" in asked:
