@@ -47,8 +47,8 @@ SERIES = ("start", "end", "granularity", "timezone", *ORG_FILTERS, "groupBy", "f
 PLATFORM_SERIES = (*SERIES[:4], *FILTERS, *SERIES[-5:])
 ERRORS = ("start", "end", *ORG_FILTERS, "groupBy", "limit", "cursor")
 VALUES = ("start", "end", "limit", "cursor")
-_BUCKET_MAX = {Granularity.HOUR: HOUR, Granularity.DAY: 2 * DAY, Granularity.MONTH: 32 * DAY}
-"""In a range as long as this one starts, whatever the clocks do."""
+_RANGES_WITH_BUCKET = {Granularity.HOUR: HOUR, Granularity.DAY: 2 * DAY, Granularity.MONTH: 32 * DAY}
+"""In a range as long as this a bucket starts, whatever the clocks do: no need to look."""
 _NO_GROUPS: tuple[Dimension, ...] = ()
 ERRORS_GROUPED: tuple[Dimension, ...] = (Dimension.CLIENT, Dimension.ERROR_CODE)
 
@@ -227,7 +227,7 @@ def _check_range(reader: ParameterReader, start: datetime, end: datetime, most: 
 def _check_buckets(reader: ParameterReader, question: Question) -> None:
     """Refuse a range in which no bucket starts: zeros would pass for an answer about the calls in it."""
     start, end, granularity, zone = question.start, question.end, question.granularity, question.zone
-    if end - start < _BUCKET_MAX[granularity] and not bucket_bounds(start, end, granularity, zone):
+    if end - start < _RANGES_WITH_BUCKET[granularity] and not bucket_bounds(start, end, granularity, zone):
         finer = "" if granularity is Granularity.HOUR else ", or ask for granularity=hour"
         reader.refuse(
             "end",
