@@ -31,7 +31,7 @@ SWING_S = 0.75
 # Rows of the whole table, a million of them in yesterday and today; and so many there, as in a table ten times as busy.
 SIZES = (1_000_000, 10_000_000, 50_000_000)
 BUSY = 10_000_000
-ROUNDS = 3
+ROUNDS = 5
 # A fill ends with a checkpoint, and the first change of a page after one logs all of the page. At full rate that is one
 # page in a hundred events (a checkpoint every 4 GB of log), but one an event right behind it: these are not measured.
 WARM_UP_EVENTS_MAX = 1_000_000
@@ -245,7 +245,7 @@ def environment(stage: Platform) -> str:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return (
         f"{os.cpu_count()} cores, {memory:.0f} GB, {machine.system()} {machine.release()}, Python"
-        f" {machine.python_version()}, load {os.getloadavg()[0]:.1f}; {stage.database_memory()};"
+        f" {machine.python_version()}, load {os.getloadavg()[0]:.1f}; {stage.memory_pages()};"
         f" {stage.partitions} partition(s)"
     )
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.perf.load.account import Account
 from tests.perf.load.publisher import Publisher
-from tests.perf.load.servers import bench_servers
+from tests.perf.load.servers import bench_servers, transparent_huge_pages
 from tests.support import stack_places
 from tests.support.callers import JWT_SECRET
 from tests.support.processes import ServiceProcess, ServiceProcesses
@@ -89,13 +89,13 @@ class Platform:
         for name in names:
             self.services.pop(name).stop()
 
-    def database_memory(self) -> str:
-        """PostgreSQL's memory for pages, and whether it is in huge pages."""
+    def memory_pages(self) -> str:
+        """PostgreSQL's memory for pages, whether it is in huge pages, and who gets transparent ones."""
         row = self._monitor.execute(
             "SELECT current_setting('shared_buffers'), current_setting('huge_pages_status')"
         ).fetchone()
         assert row
-        return f"shared_buffers {row[0]}, huge pages {row[1]}"
+        return f"shared_buffers {row[0]}, huge pages {row[1]}, transparent ones {transparent_huge_pages()}"
 
     def progress(self) -> Progress:
         row = self._monitor.execute(PROGRESS.encode()).fetchone()

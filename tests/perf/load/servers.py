@@ -12,10 +12,20 @@ STACK = "bench"
 
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 HUGE_PAGE_MB = 2
+# All modes, the one in force in brackets.
+TRANSPARENT_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # Free memory in small pieces makes no huge page; this puts it together.
 COMPACT = Path("/proc/sys/vm/compact_memory")
 # Beside its pages PostgreSQL shares locks, log buffers and a table of the pages.
 SHARED_BESIDE = 1.1
+
+
+def transparent_huge_pages() -> str:
+    """The kernel's mode for memory of processes that ask for nothing: `always`, `madvise` or `never`; `?` elsewhere."""
+    try:
+        return TRANSPARENT_HUGE_PAGES.read_text().partition("[")[2].partition("]")[0]
+    except OSError:
+        return "?"
 
 
 def bench_servers() -> Servers:
