@@ -1,7 +1,9 @@
 """A watched question: who listens is told when it has become too large, and nothing is left out in silence."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 
 import asyncpg
 import pytest
@@ -17,18 +19,27 @@ from analytics_query_api.live.messages import Ended, EndReason, UsageChanged
 
 QUESTION = Question(NOON, NOON, Granularity.HOUR, UTC_ZONE)
 
+Answer = dict[Key, bytes] | Exception
 
-async def test_a_question_that_grows_too_large_ends_for_everybody() -> None:
-    """First its points, then a refusal of the read: the last message says why."""
-    answers: list[dict[Key, bytes] | InvalidRequest] = [{(NOON,): b"{}"}, InvalidRequest.field("groupBy", "too many")]
+
+def reading(answers: Sequence[Answer]) -> Callable[[], Awaitable[dict[Key, bytes]]]:
+    """Reads that have these outcomes one after the other, and then the last one for good."""
+    outcomes = chain(answers, repeat(answers[-1]))
 
     async def read() -> dict[Key, bytes]:
-        answer = answers.pop(0)
-        if isinstance(answer, InvalidRequest):
+        answer = next(outcomes)
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
-    channel = Channel(scope_for_accepted_job(ORG_ID), QUESTION, read)
+    return read
+
+
+async def test_a_question_that_grows_too_large_ends_for_everybody() -> None:
+    """First its points, then a refusal of the read: the last message says why."""
+    answers: list[Answer] = [{(NOON,): b"{}"}, InvalidRequest.field("groupBy", "too many")]
+
+    channel = Channel(scope_for_accepted_job(ORG_ID), QUESTION, reading(answers))
     await channel.refresh()
     messages = follow(channel, None, datetime.now(UTC) + timedelta(minutes=1), lambda: datetime.now(UTC))
     first = await anext(messages)
@@ -44,15 +55,9 @@ async def test_a_question_that_grows_too_large_ends_for_everybody() -> None:
 async def test_an_error_of_the_server_is_outlived(monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of memory for a moment: who listens would have got heartbeats and never another point."""
     monkeypatch.setattr(channels, "LIVE_PAUSE_SECONDS", 0.01)
-    answers: list[dict[Key, bytes] | Exception] = [{(NOON,): b"1"}, asyncpg.OutOfMemoryError("out of memory")]
+    answers: list[Answer] = [{(NOON,): b"1"}, asyncpg.OutOfMemoryError("out of memory"), {(NOON,): b"2"}]
 
-    async def read() -> dict[Key, bytes]:
-        answer = answers.pop(0) if answers else {(NOON,): b"2"}
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    channel = Channel(scope_for_accepted_job(ORG_ID), QUESTION, read)
+    channel = Channel(scope_for_accepted_job(ORG_ID), QUESTION, reading(answers))
     await channel.refresh()
     messages = follow(channel, None, datetime.now(UTC) + timedelta(minutes=1), lambda: datetime.now(UTC))
     running = asyncio.create_task(channel.run(lambda: 0.01))
