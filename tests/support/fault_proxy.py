@@ -19,6 +19,10 @@ class FaultProxy:
         self._open: set[_Forwarding] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepts = True
+        self._stalls = False
+        self._silent: list[asyncio.StreamWriter] = []
+        self.stalled = asyncio.Event()
+        """Set by the first connection that `stall` is for."""
         self.trap: _Trap | None = None
         self.new_answer_filter: Callable[[], Callable[[bytes], bytes]] | None = None
         """Makes what each new connection's answers go through."""
@@ -36,6 +40,8 @@ class FaultProxy:
             for task in proxy._tasks:
                 task.cancel()
             await asyncio.gather(*proxy._tasks, return_exceptions=True)
+            for writer in proxy._silent:
+                writer.transport.abort()
 
     @property
     def port(self) -> int:
@@ -89,13 +95,23 @@ class FaultProxy:
         self._accepts = False
         self.cut()
 
+    def stall(self) -> None:
+        """The server hangs: new connections are accepted, and nothing is ever said on them."""
+        self._stalls = True
+
     def accept(self) -> None:
-        """The server is back."""
+        """The server is back, for new connections."""
         self._accepts = True
+        self._stalls = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._accepts:
             writer.transport.abort()
+            return
+        if self._stalls:
+            # No connection to the server: it would end the handshake, and thus this one, after 10 s.
+            self._silent.append(writer)
+            self.stalled.set()
             return
         server_reader, server_writer = await asyncio.open_connection(*self._target)
         questions = _Forwarding(self, reader, server_writer, is_answer=False)

@@ -124,6 +124,22 @@ async def test_a_fold_of_many_organisations_drops_them_all(
     await until(is_seen)
 
 
+async def test_a_broker_that_hangs_is_found_when_it_works_again(
+    open_api: OpenApi, rabbitmq: RabbitMq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepted a connection and never said a word on it: the cache must not stay unused for that."""
+    monkeypatch.setattr("analytics_query_api.wakeups.CONNECT_TIMEOUT_SECONDS", 0.5)
+    address = urlsplit(rabbitmq.amqp_url)
+    async with FaultProxy.open(rabbitmq.host, rabbitmq.amqp_port) as proxy:
+        proxy.stall()
+        url = urlunsplit(address._replace(netloc=f"{address.netloc.rpartition('@')[0]}@127.0.0.1:{proxy.port}"))
+        async with open_api(rabbitmq_url=url, hears_of_folds=True) as api:
+            await asyncio.wait_for(proxy.stalled.wait(), 30)
+            proxy.accept()
+
+            await until(lambda: is_listening(api), patience_s=30)
+
+
 async def test_a_lost_connection_to_the_broker_is_made_good(
     open_api: OpenApi, numbers: Numbers, org_id: UUID, rabbitmq: RabbitMq
 ) -> None:

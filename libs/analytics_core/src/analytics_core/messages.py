@@ -18,6 +18,10 @@ EXPORT_COMPLETED = "export.completed"
 
 ORG_IDS_MAX = 100
 
+CONNECT_TIMEOUT_SECONDS = 10.0
+"""A connection to RabbitMQ that is not up by then is given up and tried again: until the two have agreed on heartbeats,
+nothing else tells a client that its broker, or the way to it, is gone."""
+
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     pass

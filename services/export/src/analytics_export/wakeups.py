@@ -12,7 +12,14 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitQueue
 
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
-from analytics_core.messages import EXCHANGE, EXPORT_COMPLETED, EXPORT_REQUESTED, ExportCompleted, ExportRequested
+from analytics_core.messages import (
+    CONNECT_TIMEOUT_SECONDS,
+    EXCHANGE,
+    EXPORT_COMPLETED,
+    EXPORT_REQUESTED,
+    ExportCompleted,
+    ExportRequested,
+)
 from analytics_export.limits import WAKE_UPS_WAITING_MAX
 
 log = structlog.get_logger()
@@ -32,7 +39,11 @@ class WakeUps:
         self.webhooks_due = asyncio.Event()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(WAKE_UPS_WAITING_MAX)
         self._broker = RabbitBroker(
-            rabbitmq_url, logger=None, default_channel=Channel(prefetch_count=100), graceful_timeout=1.0
+            rabbitmq_url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            logger=None,
+            default_channel=Channel(prefetch_count=100),
+            graceful_timeout=1.0,
         )
         # A queue for this process alone: a job wakes idle workers in every replica, one of which claims it.
         queue = RabbitQueue(

@@ -8,7 +8,7 @@ import structlog
 from faststream.rabbit import ExchangeType, RabbitBroker, RabbitExchange
 
 from analytics_core.lifecycle import Backoff
-from analytics_core.messages import EXCHANGE, USAGE_BATCH_COMMITTED, UsageBatchCommitted
+from analytics_core.messages import CONNECT_TIMEOUT_SECONDS, EXCHANGE, USAGE_BATCH_COMMITTED, UsageBatchCommitted
 from analytics_core.telemetry.logs import redact_text
 from analytics_ingest.limits import WAKEUP_PUBLISH_MAX, WAKEUPS_WAITING_MAX
 from analytics_ingest.metrics import WAKEUPS_DROPPED
@@ -67,7 +67,7 @@ class Wakeups:
                 await asyncio.sleep(backoff.next_seconds())
 
     async def _publish_while_connected(self, backoff: Backoff) -> None:
-        broker = RabbitBroker(self._url, logger=None)
+        broker = RabbitBroker(self._url, timeout=CONNECT_TIMEOUT_SECONDS, logger=None)
         try:
             await broker.connect()
             # Publishing alone does not make the exchange, and whoever starts first has to.

@@ -10,7 +10,7 @@ from faststream import AckPolicy
 from faststream.rabbit import ExchangeType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
-from analytics_core.messages import EXCHANGE, ROLLUP_COMPLETED, RollupCompleted
+from analytics_core.messages import CONNECT_TIMEOUT_SECONDS, EXCHANGE, ROLLUP_COMPLETED, RollupCompleted
 from analytics_core.telemetry.logs import redact_text
 from analytics_query_api.cache import FreshnessCache
 from analytics_query_api.live.hub import LiveHub
@@ -75,6 +75,7 @@ class FoldListener:
 
         broker = RabbitBroker(
             self._url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
             apply_types=False,
             logger=logging.getLogger("faststream"),
             log_level=logging.DEBUG,

@@ -41,9 +41,6 @@ OBSERVE_SECONDS = 2.0
 PUBLISH_TIMEOUT_SECONDS = 1.0
 """A message that RabbitMQ does not take within this time is not sent: its receivers poll."""
 
-CONNECT_TIMEOUT_SECONDS = 10.0
-"""A connection to RabbitMQ that is not up, or not closed, by then is given up: a stop must not wait for it."""
-
 WAKE_UPS_MAX = 10
 """Messages that wait in the queue: one is enough to wake a worker, the rest only say the same."""
 

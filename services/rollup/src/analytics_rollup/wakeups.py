@@ -11,8 +11,14 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
 from analytics_core.lifecycle import Backoff, sleep_unless_stopped
-from analytics_core.messages import EXCHANGE, ROLLUP_COMPLETED, USAGE_BATCH_COMMITTED, RollupCompleted
-from analytics_rollup.limits import CONNECT_TIMEOUT_SECONDS, PUBLISH_TIMEOUT_SECONDS, WAKE_UPS_MAX
+from analytics_core.messages import (
+    CONNECT_TIMEOUT_SECONDS,
+    EXCHANGE,
+    ROLLUP_COMPLETED,
+    USAGE_BATCH_COMMITTED,
+    RollupCompleted,
+)
+from analytics_rollup.limits import PUBLISH_TIMEOUT_SECONDS, WAKE_UPS_MAX
 
 log = structlog.get_logger()
 
