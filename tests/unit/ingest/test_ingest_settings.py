@@ -44,6 +44,7 @@ def test_the_required_variables_are_enough(monkeypatch: pytest.MonkeyPatch) -> N
         ("RABBITMQ_STREAM_PARTITIONS", "0"),
         ("RABBITMQ_STREAM_MAX_AGE", "7"),
         ("RABBITMQ_STREAM_MAX_AGE", "0s"),
+        ("RAW_RETENTION", "0s"),
         ("INGESTION_WORKERS", "many"),
         ("INGESTION_LEASE", "500ms"),
         ("INGESTION_DEAD_LETTER_RATIO_MAX", "1.5"),

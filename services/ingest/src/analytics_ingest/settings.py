@@ -42,7 +42,9 @@ class Settings(AuthenticatedServiceSettings):
         default="analytics-ingest", min_length=1, max_length=100, description="Name of the connections at the broker."
     )
     raw_retention: Duration = Field(
-        default=timedelta(days=400), description="Events older than this are refused, as their table forgets them."
+        default=timedelta(days=400),
+        ge=timedelta(days=2),
+        description="Events older than this are refused, as their table forgets them.",
     )
     ingestion_workers: int = Field(default=4, ge=1, le=64, description="Batches that this process writes at once.")
     ingestion_lease: Duration = Field(
