@@ -9,6 +9,7 @@ import pytest
 
 import analytics_export.wakeups
 import analytics_ingest.wakeups
+import analytics_rollup.wakeups
 from tests.support.fault_proxy import FaultProxy
 from tests.support.stack import RabbitMq
 
@@ -19,9 +20,10 @@ PATIENCE_S = 30
     ("module", "wake_ups"),
     [
         (analytics_ingest.wakeups, analytics_ingest.wakeups.Wakeups),
+        (analytics_rollup.wakeups, analytics_rollup.wakeups.WakeUps),
         (analytics_export.wakeups, analytics_export.wakeups.WakeUps),
     ],
-    ids=["ingest", "export"],
+    ids=["ingest", "rollup", "export"],
 )
 async def test_a_broker_that_hangs_is_found_when_it_works_again(
     rabbitmq: RabbitMq, monkeypatch: pytest.MonkeyPatch, module: ModuleType, wake_ups: Callable[[str], Any]

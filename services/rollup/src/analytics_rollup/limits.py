@@ -41,6 +41,10 @@ OBSERVE_SECONDS = 2.0
 PUBLISH_TIMEOUT_SECONDS = 1.0
 """A message that RabbitMQ does not take within this time is not sent: its receivers poll."""
 
+START_TIMEOUT_SECONDS = 15.0
+"""A connection to RabbitMQ with its queue that is not there, or not closed, by then is given up: a stop must not wait
+for it. More than the client's own limit for connecting, which leaves nothing behind as being cancelled does."""
+
 WAKE_UPS_MAX = 10
 """Messages that wait in the queue: one is enough to wake a worker, the rest only say the same."""
 

@@ -18,7 +18,7 @@ from analytics_core.messages import (
     USAGE_BATCH_COMMITTED,
     RollupCompleted,
 )
-from analytics_rollup.limits import PUBLISH_TIMEOUT_SECONDS, WAKE_UPS_MAX
+from analytics_rollup.limits import PUBLISH_TIMEOUT_SECONDS, START_TIMEOUT_SECONDS, WAKE_UPS_MAX
 
 log = structlog.get_logger()
 
@@ -64,12 +64,13 @@ class WakeUps:
             with suppress(Exception):
                 await starting
             with suppress(Exception):
-                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
                     await broker.stop()
 
     def _broker(self, ended: asyncio.Event) -> RabbitBroker:
         broker = RabbitBroker(
             self._url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
             apply_types=False,
             # A wake-up in flight is worth no wait at the end.
             graceful_timeout=1.0,
@@ -116,7 +117,7 @@ class WakeUps:
 
 
 async def _start(broker: RabbitBroker) -> None:
-    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+    async with asyncio.timeout(START_TIMEOUT_SECONDS):
         await broker.start()
 
 
